@@ -1,0 +1,127 @@
+"""The seam between the Wasteland and whoever does the work: an order out, a report in.
+
+`wl orders next --json` prints a WorkOrder, `wl orders report FILE` takes a
+WorkReport.  Gas Town is one such engine; a person with an editor is another.
+Text of an order comes from a stranger: it is data, never an instruction to the
+program that reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from wasteland.errors import Usage
+
+OUTCOMES = ("landed", "failed", "declined")
+LEVELS = ("L0", "L1", "L2", "L3")
+HEX40 = re.compile(r"[0-9a-f]{40}\Z")
+HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """A claimed wanted item, as an engine needs it."""
+
+    wanted_id: str
+    title: str
+    description: str
+    rig_handle: str
+    posted_by: str
+    project: str | None = None
+    repository: str | None = None
+    base: str | None = None
+    effort_level: str = "medium"
+    sandbox_required: bool = False
+    schema_version: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as `wl orders next --json` prints it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check that was run on the merged result: what, how it ended, the log's SHA-256."""
+
+    argv: list[str]
+    exit: int
+    log_sha256: str
+
+
+@dataclass(frozen=True)
+class WorkReport:
+    """What came of an order.  The digests are the host's, never the agent's word.
+
+    `patch_sha256` is over `git diff --no-ext-diff --no-textconv --no-color
+    --full-index --binary base head`, made in the host's own clean clone.
+    """
+
+    wanted_id: str
+    outcome: str
+    repo: str
+    base: str
+    head: str
+    patch_sha256: str
+    uri: str = ""
+    gates: list[Gate] = field(default_factory=list)
+    sandbox_level: str = "L0"
+    sandbox_network: str = "host"
+    wall_seconds: int = 0
+    schema_version: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as an engine writes it."""
+        return asdict(self)
+
+    def manifest(self) -> dict[str, Any]:
+        """The evidence manifest that the worker signs (kind git)."""
+        made: dict[str, Any] = {
+            "v": 1,
+            "kind": "git",
+            "uri": self.uri or f"{self.repo}#{self.head}",
+            "repo": self.repo,
+            "base": self.base,
+            "head": self.head,
+            "patch_sha256": self.patch_sha256,
+        }
+        if self.gates:
+            made["gates"] = [asdict(gate) for gate in self.gates]
+        return made
+
+
+def parse_report(text: str) -> WorkReport:
+    """A WorkReport from JSON text; Usage where a field is missing, unknown or malformed."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Usage(f"the report is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Usage("the report must be one JSON object")
+    gates = found.pop("gates", [])
+    try:
+        report = WorkReport(gates=[Gate(**gate) for gate in gates], **found)
+    except TypeError as error:
+        raise Usage(f"the report has a missing or unknown field: {error}") from error
+    _check(report)
+    return report
+
+
+def _check(report: WorkReport) -> None:
+    if report.schema_version != 1:
+        raise Usage(f"the report has schema_version {report.schema_version}; this program reads 1")
+    if report.outcome not in OUTCOMES:
+        raise Usage(f"the report's outcome must be one of {', '.join(OUTCOMES)}")
+    if report.sandbox_level not in LEVELS:
+        raise Usage(f"the report's sandbox_level must be one of {', '.join(LEVELS)}")
+    for what in ("wanted_id", "repo", "uri", "sandbox_network"):
+        if not isinstance(getattr(report, what), str) or "\n" in getattr(report, what):
+            raise Usage(f"the report's {what} must be one line of text")
+    for what, shape, size in (("base", HEX40, 40), ("head", HEX40, 40), ("patch_sha256", HEX64, 64)):
+        if not shape.match(str(getattr(report, what))):
+            raise Usage(f"the report's {what} must be {size} hex digits")
+    for gate in report.gates:
+        if not (isinstance(gate.exit, int) and HEX64.match(str(gate.log_sha256)) and all(isinstance(w, str) for w in gate.argv)):
+            raise Usage("a gate of the report needs argv (texts), exit (integer) and log_sha256 (64 hex digits)")

@@ -1,0 +1,261 @@
+"""The one caller of git on the host: hardened, and only in repositories that the town made.
+
+Agents never see these repositories.  Work comes in as a bundle, whose pack is
+checked object by object before any of it is stored.  Nothing is checked out
+here: merging needs no working tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gastown.errors import Misconfigured, Refused, TownError, Unreachable, Usage
+from gastown.queue import Change
+
+TIMEOUT = 600
+HEX40 = re.compile(r"[0-9a-f]{40}\Z")
+BUNDLE_HEADER = b"# v2 git bundle\n"
+CONFIG = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "safe.bareRepository": "explicit",
+    "protocol.ext.allow": "never",
+    "submodule.recurse": "false",
+    "transfer.fsckObjects": "true",
+    "core.symlinks": "false",
+    "core.attributesFile": "/dev/null",
+    "init.templateDir": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+ENV = {
+    "PATH": "/usr/bin:/bin:/usr/local/bin",
+    "HOME": "/nonexistent",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "/bin/false",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_AUTHOR_NAME": "refinery",
+    "GIT_AUTHOR_EMAIL": "refinery@town.invalid",
+    "GIT_COMMITTER_NAME": "refinery",
+    "GIT_COMMITTER_EMAIL": "refinery@town.invalid",
+}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`target` is the merge commit, or None where the two meet in `conflicts`."""
+
+    target: str | None
+    conflicts: list[str] = field(default_factory=list)
+
+
+def is_url(origin: str) -> bool:
+    """True where a rig's origin is a URL, not a path."""
+    return "://" in origin
+
+
+def check_origin(origin: str) -> str:
+    """`origin` as it is stored: https URL or absolute path; Usage for anything else."""
+    if is_url(origin):
+        if not origin.startswith("https://"):
+            raise Usage("a rig's repository is an https URL or a path of this machine", about=origin)
+        return origin
+    return str(Path(origin).resolve())
+
+
+def _env(origin: str) -> dict[str, str]:
+    made = dict(ENV, GIT_ALLOW_PROTOCOL="https" if is_url(origin) else "file", GIT_CONFIG_COUNT=str(len(CONFIG)))
+    for number, (key, value) in enumerate(CONFIG.items()):
+        made[f"GIT_CONFIG_KEY_{number}"] = key
+        made[f"GIT_CONFIG_VALUE_{number}"] = value
+    return made
+
+
+def _run(argv: Sequence[str], origin: str = "", stdin: bytes | int | None = None) -> subprocess.CompletedProcess[bytes]:
+    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+    try:
+        return subprocess.run(
+            ["git", *argv],
+            env=_env(origin),
+            cwd="/",
+            capture_output=True,
+            check=False,
+            timeout=TIMEOUT,
+            **given,  # type: ignore[call-overload]
+        )
+    except FileNotFoundError as error:
+        raise Misconfigured("git is not installed", hint="install git 2.38 or later") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"git {argv[0]} did not finish within {TIMEOUT} seconds") from error
+
+
+def check_version() -> None:
+    """Misconfigured where git cannot merge without a working tree (before 2.38)."""
+    found = re.search(rb"(\d+)\.(\d+)", _run(["--version"]).stdout)
+    if not found or (int(found[1]), int(found[2])) < (2, 38):
+        raise Misconfigured("git is too old", hint="install git 2.38 or later")
+
+
+def check_rig(origin: str, branch: str) -> None:
+    """Refused where the town could not move `branch` of `origin` by itself.
+
+    A branch that is checked out belongs to whoever works there: moving it
+    would leave their files behind it.
+    """
+    found = _run(["ls-remote", "--symref", "--", origin, "HEAD", f"refs/heads/{branch}"], origin)
+    if found.returncode:
+        raise Unreachable(f"the repository cannot be read: {_last(found)}", about=origin)
+    text = found.stdout.decode("utf-8", "replace")
+    if f"\trefs/heads/{branch}\n" not in text:
+        raise Refused(f"the repository has no branch {branch}", hint="commit something to it first", about=origin)
+    checked_out = f"ref: refs/heads/{branch}\tHEAD" in text and (Path(origin) / ".git").exists()
+    if not is_url(origin) and checked_out:
+        raise Refused(
+            f"{branch} is checked out in that repository, and the town has to move it",
+            hint="use a bare repository (git clone --bare), or check out another branch there",
+            about=origin,
+        )
+
+
+def _last(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"git ended with {done.returncode}"
+
+
+class Repo:
+    """The town's own bare repository of one rig.
+
+    `origin` is the rig's repository; `refs/town/*` are the town's, one for
+    each run, so that no finished work is lost to garbage collection.
+    """
+
+    def __init__(self, path: Path, origin: str, branch: str) -> None:
+        self.path = path
+        self.origin = origin
+        self.branch = branch
+
+    def _git(self, *argv: str, stdin: bytes | int | None = None) -> subprocess.CompletedProcess[bytes]:
+        return _run([f"--git-dir={self.path}", *argv], self.origin, stdin)
+
+    def _ok(self, *argv: str, stdin: bytes | int | None = None) -> str:
+        done = self._git(*argv, stdin=stdin)
+        if done.returncode:
+            raise TownError(f"git {argv[0]} failed: {_last(done)}", about=str(self.path))
+        return done.stdout.decode("utf-8", "surrogateescape").strip()
+
+    def init(self) -> None:
+        """Make the repository; harmless when it exists."""
+        _run(["init", "-q", "--bare", "-b", self.branch, str(self.path)])
+        self._ok("rev-parse", "--git-dir")
+
+    def fetch(self) -> str:
+        """The commit that main of the origin is at now, its objects fetched."""
+        spec = f"+refs/heads/{self.branch}:refs/heads/{self.branch}"
+        done = self._git("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", self.origin, spec)
+        if done.returncode:
+            raise Unreachable(f"the rig's repository cannot be fetched: {_last(done)}", about=self.origin)
+        return self._ok("rev-parse", "--verify", f"refs/heads/{self.branch}^{{commit}}")
+
+    def keep(self, name: str, commit: str) -> None:
+        """Point `refs/town/<name>` at `commit`."""
+        self._ok("update-ref", f"refs/town/{name}", commit)
+
+    def bundle(self, name: str, file: Path) -> None:
+        """Write `refs/town/<name>` with its whole history to `file`."""
+        self._ok("bundle", "create", "-q", str(file), f"refs/town/{name}")
+
+    def take(self, bundle: Path) -> str:
+        """Store the commits of a bundle that came out of a box; its head.
+
+        git checks the pack strictly (fsck of each object, all links present)
+        before it keeps any of it.  Refused where the bundle does not hold.
+        """
+        if self._git("bundle", "verify", "-q", str(bundle)).returncode:
+            raise Refused("the bundle of the run's commits does not verify")
+        with bundle.open("rb") as stream:
+            if stream.readline(100) != BUNDLE_HEADER:
+                raise Refused("the bundle of the run's commits is of an unknown version")
+            head = ""
+            while (line := stream.readline(4096)) not in (b"\n", b""):
+                if not line.startswith(b"-"):
+                    head = line[:40].decode("ascii", "replace")
+            if not HEX40.match(head):
+                raise Refused("the bundle of the run's commits names no head")
+            pack = stream.read()
+        if self._git("index-pack", "--stdin", "--fix-thin", "--strict", "--fsck-objects", stdin=pack).returncode:
+            raise Refused("the objects of the run's commits are not sound")
+        if self._git("rev-list", "--quiet", "--objects", head, "--not", "--all").returncode:
+            raise Refused("the run's commits are not complete")
+        return head
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """True where `old` is `new` or in its history."""
+        return self._git("merge-base", "--is-ancestor", old, new).returncode == 0
+
+    def merge(self, base: str, head: str, message: str, date: str) -> Merged:
+        """`head` merged on `base` as one commit with two parents; no working tree is touched."""
+        done = self._git("merge-tree", "--write-tree", "--name-only", "--no-messages", base, head)
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        if done.returncode == 1:
+            return Merged(None, lines[1:])
+        if done.returncode or not lines:
+            return Merged(None, [_last(done)])
+        stamped = dict(GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
+        parents = ["-p", base, "-p", head]
+        made = subprocess.run(
+            ["git", f"--git-dir={self.path}", "commit-tree", lines[0], *parents, "-F", "-"],
+            env=_env(self.origin) | stamped,
+            cwd="/",
+            input=message.encode(),
+            capture_output=True,
+            check=True,
+        )
+        return Merged(made.stdout.decode().strip())
+
+    def changes(self, base: str, head: str) -> list[Change]:
+        """Every path that differs between two commits."""
+        raw = self._ok("diff-tree", "-r", "-z", "--raw", "--no-renames", base, head)
+        parts = [part for part in raw.split("\0") if part]
+        found = []
+        for meta, path in zip(parts[::2], parts[1::2], strict=True):
+            old_mode, new_mode = meta.lstrip(":").split(" ")[:2]
+            found.append(Change(path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), old_mode, new_mode))
+        return found
+
+    def patch(self, base: str, head: str) -> bytes:
+        """The difference as the evidence manifest digests it; the flags are part of its meaning."""
+        flags = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary")
+        done = self._git("diff", *flags, base, head)
+        if done.returncode:
+            raise TownError(f"git diff failed: {_last(done)}", about=str(self.path))
+        return done.stdout
+
+    def patch_sha256(self, base: str, head: str) -> str:
+        """SHA-256 of `patch`, in hex."""
+        return hashlib.sha256(self.patch(base, head)).hexdigest()
+
+    def push(self, old: str, new: str) -> bool:
+        """Move main of the origin from exactly `old` to `new`; False when it is not at `old` any more.
+
+        Refused where the repository says no for a reason of its own (a hook, a
+        protected branch), Unreachable where it does not answer.
+        """
+        ref = f"refs/heads/{self.branch}"
+        done = self._git(
+            "push", "--porcelain", "--no-verify", f"--force-with-lease={ref}:{old}", "--", self.origin, f"{new}:{ref}"
+        )
+        if done.returncode == 0:
+            return True
+        if self.fetch() != old:
+            return False
+        said = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if line.startswith("!")]
+        raise Refused(f"the rig's repository did not take the merge: {said[0] if said else _last(done)}")

@@ -1,0 +1,158 @@
+"""`wl`: words in, one verb, words out.
+
+The table below is all that `wl --help` needs; a command's module is imported
+when the command runs.  One handler turns an error into a sentence, a hint and
+an exit code (`errors`).
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from wasteland.errors import Misconfigured, Usage, WastelandError
+
+COMMANDS = {
+    "create": ("member", "Make a wasteland of your own."),
+    "join": ("member", "Join a wasteland: fork, clone, key, registration."),
+    "leave": ("member", "Forget a wasteland; clone and keys stay."),
+    "list": ("member", "List the wastelands that this user has joined."),
+    "config": ("member", "Read or change a setting."),
+    "post": ("board", "Put an item on the Wanted Board."),
+    "browse": ("look", "Show the Wanted Board."),
+    "status": ("look", "Show one item with its completion, stamp and history."),
+    "claim": ("board", "Claim an open item."),
+    "unclaim": ("board", "Give a claimed item back."),
+    "done": ("board", "Submit the evidence that an item is done."),
+    "accept": ("board", "Accept a completion and stamp its worker."),
+    "reject": ("board", "Send a completion back to its worker."),
+    "close": ("board", "Complete an item without a stamp."),
+    "update": ("board", "Change an open item of yours."),
+    "delete": ("board", "Withdraw an open item of yours."),
+    "sync": ("look", "Bring the clone level with upstream."),
+    "review": ("reviewing", "Show what a branch or pull request would change."),
+    "merge": ("reviewing", "Land a reviewed branch or pull request upstream."),
+    "orders": ("work", "Work orders out, work reports in."),
+    "role": ("trust", "Show or change who is root, maintainer, validator."),
+    "verify": ("trust", "Check signatures of stamps, completions or commits."),
+    "me": ("look", "Show what concerns this rig."),
+    "doctor": ("machine", "Check this installation and clone, and mend them."),
+    "server": ("machine", "Look at or stop the clone's database server."),
+    "version": ("machine", "Print the version."),
+    "completion": ("machine", "Print a shell completion script."),
+}
+ALIASES = {"show": "status"}
+USAGE = Usage.exit_code
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the one command."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"wasteland.cli.{COMMANDS[cmd_name][0]}")
+        found: click.Command = getattr(module, f"{cmd_name}_command")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--wasteland", metavar="ORG/DB", help="Which wasteland, where several are joined.")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Accepted; output is plain.")
+@click.pass_context
+def wl(ctx: click.Context, wasteland: str | None, color: str) -> None:
+    """A node of the Wasteland: claim work, prove it, stamp it, review it."""
+    ctx.obj = {"wasteland": wasteland}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The program `wl`; never returns."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; its exit code."""
+    as_json = "--json" in argv
+    try:
+        wl.main(argv, prog_name="wl", standalone_mode=False)
+    except WastelandError as error:
+        return report(error, as_json)
+    except click.exceptions.Exit as ended:
+        return int(ended.exit_code)
+    except click.ClickException as error:
+        return report(_usage(error), as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        _quiet()
+        return 0
+    except OSError as error:
+        return report(from_os(error), as_json)
+    except Exception as error:  # noqa: BLE001
+        if os.environ.get("WL_DEBUG"):
+            raise
+        return report(_internal(error), as_json)
+    return 0
+
+
+def _usage(error: click.ClickException) -> WastelandError:
+    context = getattr(error, "ctx", None)
+    return Usage(error.format_message(), hint=f"{context.command_path} --help" if context else None)
+
+
+def _internal(error: Exception) -> WastelandError:
+    found = WastelandError(f"internal error: {type(error).__name__}: {error}", hint="WL_DEBUG=1 shows where")
+    found.exit_code = 70
+    return found
+
+
+def _quiet() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def from_os(error: OSError) -> WastelandError:
+    """The machine's refusal as a sentence."""
+    where = error.filename or "this machine"
+    if error.errno == errno.ENOSPC:
+        return Misconfigured("the disk is full", about=str(where), hint="make room, then try again; nothing was changed")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return Misconfigured(f"cannot write to {where}: {error.strerror}", about=str(where))
+    return Misconfigured(f"{where}: {error.strerror or error}", about=str(where))
+
+
+def report(error: WastelandError, as_json: bool) -> int:
+    """Print an error where it belongs; its exit code."""
+    from wasteland.text import show
+
+    if as_json:
+        import json
+
+        found: dict[str, Any] = {
+            "code": error.code, "message": error.message, "retryable": error.retryable, "exit_code": error.exit_code,
+        }  # fmt: skip
+        if error.hint:
+            found["hint"] = error.hint
+        if error.about:
+            found["about"] = error.about
+        print(json.dumps({"schema_version": 1, "error": found}))
+    else:
+        print(f"wl: {show(error.message)}", file=sys.stderr)
+        if error.hint:
+            print(f"  Hint: {show(error.hint)}", file=sys.stderr)
+    return error.exit_code

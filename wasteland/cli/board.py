@@ -1,0 +1,234 @@
+"""`wl post, claim, unclaim, done, accept, reject, close, update, delete`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from wasteland.cli.output import Out, field, verb
+from wasteland.text import show
+
+DONE = {
+    "claim": ("Claimed", "do the work, then: wl done {id} --evidence <url>"),
+    "unclaim": ("Unclaimed", "item is back on the board. Browse: wl browse"),
+    "done": ("Completion submitted for", "wait for review. Check: wl status {id}"),
+    "accept": ("Accepted", "stamp issued. View: wl status {id}"),
+    "reject": ("Rejected", "claimer can fix and resubmit: wl done {id} --evidence <url>"),
+    "close": ("Closed", "item completed. View: wl status {id}"),
+    "update": ("Updated", "wl browse to see the board"),
+    "delete": ("Withdrawn", "wl browse to see the board"),
+}
+no_push = click.option("--no-push", is_flag=True, help="Keep the change on this machine for now.")
+
+
+def tags_of(text: str | None) -> list[str] | None:
+    """Words between commas; None where the option was not given."""
+    return None if text is None else [word for part in text.split(",") if (word := part.strip())]
+
+
+def content(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that are an item's content."""
+    for option in (
+        click.option("--tags", help="Words between commas."),
+        click.option("--effort", help="trivial, small, medium, large or epic."),
+        click.option("--priority", type=int, help="0 (critical) to 4 (backlog)."),
+        click.option("--type", "kind", help="feature, bug, design, rfc, docs or inference."),
+        click.option("--project", help="The project that it belongs to."),
+        click.option("-d", "--description", help="What is wanted."),
+    ):
+        function = option(function)
+    return function
+
+
+def _fields(title: str | None, **given: Any) -> dict[str, Any]:
+    priority = given["priority"]
+    return {
+        "title": title, "description": given["description"], "project": given["project"], "type": given["kind"] or None,
+        "priority": None if priority == -1 else priority, "effort_level": given["effort"], "tags": tags_of(given["tags"]),
+    }  # fmt: skip
+
+
+@click.command("post")
+@click.option("--title", required=True, help="One line that says what is wanted.")
+@content
+@no_push
+@verb
+def post_command(out: Out, title: str, no_push: bool, **given: Any) -> None:
+    """Put an item on the Wanted Board."""
+    from wasteland import board
+
+    fields = {name: value for name, value in _fields(title, **given).items() if value is not None}
+    made = board.post(out.node, fields, push=not no_push)
+    item = made.item
+    lines = [f"✓ Posted wanted item: {item.id}", field("Title", item.title, width=9)]
+    for label, value in (("Project", item.project), ("Type", item.type), ("Priority", item.priority),
+                         ("Effort", item.effort_level), ("Tags", ", ".join(map(str, item.tags or [])) or None),
+                         ("Posted by", item.posted_by), ("Branch", made.branch)):  # fmt: skip
+        if value is not None:
+            lines.append(field(label, value, width=9))
+    lines += _pull_lines(made)
+    out.result(made.to_json(), [*lines, "", "  Next: others can claim this. Browse: wl browse"])
+
+
+def _pull_lines(made: Any) -> list[str]:
+    if made.pull:
+        return [field("PR", f"#{made.pull.number} {made.pull.url}")]
+    return ["  Kept on this machine (--no-push)"] if not made.pushed else []
+
+
+def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
+    done, following = DONE[made.verb]
+    item = made.item
+    lines = [f"✓ {done} {item.id}", field("Title", item.title), field("Status", item.status)]
+    if made.verb == "claim":
+        lines.append(field("Claimed by", item.claimed_by))
+    lines += extra or []
+    if made.branch:
+        lines.append(field("Branch", made.branch))
+    lines += _pull_lines(made)
+    if made.reverted:
+        lines.append("  Reverted: nothing is left to propose, the branch was cleaned up")
+    out.result(made.to_json(), [*lines, "", "  Next: " + following.format(id=item.id)])
+
+
+@click.command("claim")
+@click.argument("wanted_id")
+@no_push
+@verb
+def claim_command(out: Out, wanted_id: str, no_push: bool) -> None:
+    """Claim WANTED_ID, so that others see somebody is on it.
+
+    The item must be open.  In PR mode the claim goes upstream as a pull
+    request; until it is merged, another rig may still claim the item first.
+    """
+    from wasteland import board
+
+    _print(out, board.claim(out.node, wanted_id, push=not no_push))
+
+
+@click.command("unclaim")
+@click.argument("wanted_id")
+@no_push
+@verb
+def unclaim_command(out: Out, wanted_id: str, no_push: bool) -> None:
+    """Give WANTED_ID back to the board; its claimer or its poster may."""
+    from wasteland import board
+
+    _print(out, board.unclaim(out.node, wanted_id, push=not no_push))
+
+
+@click.command("done")
+@click.argument("wanted_id")
+@click.option("--evidence", required=True, help="A URL, a commit, or words that show it.")
+@no_push
+@verb
+def done_command(out: Out, wanted_id: str, evidence: str, no_push: bool) -> None:
+    """Submit the completion of WANTED_ID, which you have claimed."""
+    from wasteland import board
+
+    made = board.done(out.node, wanted_id, evidence, push=not no_push)
+    _print(out, made, _completion_lines(made))
+
+
+def _completion_lines(made: Any) -> list[str]:
+    if made.completion is None:
+        return []
+    found = [field("Completed by", made.completion.completed_by), field("Evidence", made.completion.evidence)]
+    signed = f"signed ({made.completion.block_hash[:12]}…)" if made.completion.block_hash else "unsigned"
+    return [*found, field("Completion", f"{made.completion.id}, {signed}")]
+
+
+def _per_mille(ctx: click.Context, param: click.Parameter, value: float | None) -> int | None:
+    return None if value is None else round(value * 1000)
+
+
+@click.command("accept")
+@click.argument("wanted_id")
+@click.option("--quality", type=int, required=True, help="1 to 5.")
+@click.option("--reliability", type=int, help="1 to 5; as quality where not given.")
+@click.option("--creativity", type=int, help="1 to 5; left out where not given.")
+@click.option("--quality-confidence", type=float, callback=_per_mille, help="0 to 1.")
+@click.option("--reliability-confidence", type=float, callback=_per_mille, help="0 to 1.")
+@click.option("--creativity-confidence", type=float, callback=_per_mille, help="0 to 1.")
+@click.option("--confidence", type=float, default=1.0, callback=_per_mille, help="0 to 1, where a score has none of its own.")
+@click.option("--severity", default="leaf", help="leaf, branch or root.")
+@click.option("--skills", help="Words between commas.")
+@click.option("--message", help="What you think of the work.")
+@no_push
+@verb
+def accept_command(
+    out: Out, wanted_id: str, severity: str, skills: str | None, message: str | None, no_push: bool, **given: Any
+) -> None:
+    """Accept the completion of WANTED_ID and stamp its worker.
+
+    Each score has a confidence of its own.  The poster or a validator may
+    accept; nobody accepts their own work.
+    """
+    from wasteland import board
+
+    overall = given["confidence"]
+    given["reliability"] = given["quality"] if given["reliability"] is None else given["reliability"]
+    scores = {
+        dim: (given[dim], overall if given[f"{dim}_confidence"] is None else given[f"{dim}_confidence"])
+        for dim in board.DIMENSIONS
+        if given[dim] is not None
+    }
+    said = board.Judgement(scores, overall, severity, tuple(tags_of(skills) or ()), message)
+    made = board.accept(out.node, wanted_id, said, push=not no_push)
+    told = ", ".join(f"{dim.capitalize()}: {score} (confidence {sure / 1000:g})" for dim, (score, sure) in scores.items())
+    extra = [f"  {told}", field("Severity", severity)]
+    if skills:
+        extra.append(field("Skills", ", ".join(tags_of(skills) or [])))
+    if made.stamp:
+        signed = f"signed ({made.stamp.block_hash[:12]}…)" if made.stamp.block_hash else "unsigned"
+        extra.append(field("Stamp", f"{made.stamp.id} for {show(made.stamp.subject)}, {signed}"))
+    _print(out, made, extra)
+
+
+@click.command("reject")
+@click.argument("wanted_id")
+@click.option("--reason", help="What is missing; stays in the item's history.")
+@no_push
+@verb
+def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool) -> None:
+    """Send WANTED_ID back to its claimer; its poster may."""
+    from wasteland import board
+
+    _print(out, board.reject(out.node, wanted_id, reason, push=not no_push))
+
+
+@click.command("close")
+@click.argument("wanted_id")
+@no_push
+@verb
+def close_command(out: Out, wanted_id: str, no_push: bool) -> None:
+    """Complete WANTED_ID without a stamp; its poster may, unless it is the poster's own work."""
+    from wasteland import board
+
+    _print(out, board.close(out.node, wanted_id, push=not no_push))
+
+
+@click.command("update")
+@click.argument("wanted_id")
+@click.option("--title", help="One line that says what is wanted.")
+@content
+@no_push
+@verb
+def update_command(out: Out, wanted_id: str, title: str | None, no_push: bool, **given: Any) -> None:
+    """Change WANTED_ID, an open item of yours."""
+    from wasteland import board
+
+    _print(out, board.update(out.node, wanted_id, _fields(title, **given), push=not no_push))
+
+
+@click.command("delete")
+@click.argument("wanted_id")
+@no_push
+@verb
+def delete_command(out: Out, wanted_id: str, no_push: bool) -> None:
+    """Withdraw WANTED_ID, an open item of yours; it stays in history."""
+    from wasteland import board
+
+    _print(out, board.delete(out.node, wanted_id, push=not no_push))

@@ -1,0 +1,187 @@
+"""`wl browse, status, me, sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wasteland.cli.output import Out, block, cell, field, verb
+from wasteland.errors import Unreachable, Usage
+from wasteland.text import show
+
+COLUMNS = (("ID", 12), ("TITLE", 40), ("PROJECT", 12), ("TYPE", 10), ("PRI", 4), ("POSTED BY", 16), ("STATUS", 10),
+           ("EFFORT", 8))  # fmt: skip
+VIEWS = ("", "all", "mine", "upstream")
+
+
+def refreshed(out: Out) -> None:
+    """Bring the clone level, or say that what follows is as of the last sync."""
+    from wasteland import sync
+
+    try:
+        sync.refresh(out.node)
+    except Unreachable as error:
+        out.node.notice(f"shown as of the last sync: {error.message}")
+
+
+@click.command("browse")
+@click.option("--project")
+@click.option("--status", "state", default="", help="open, claimed, in_review, completed or withdrawn; all by default.")
+@click.option("--type", "kind")
+@click.option("--priority", type=int, default=-1)
+@click.option("--posted-by")
+@click.option("--claimed-by")
+@click.option("--search", help="Words in the title.")
+@click.option("--limit", type=int, default=50, show_default=True)
+@click.option("--view", default="", help="all (default), mine or upstream: whether your unlanded branches show.")
+@click.option("-l", "--long", is_flag=True, help="With descriptions.")
+@click.option("--no-sync", is_flag=True, help="Do not ask upstream first.")
+@verb
+def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, **given: Any) -> None:
+    """Show the Wanted Board, all items by priority and age."""
+    from wasteland import board
+
+    if view not in VIEWS:
+        raise Usage(f'invalid view "{view}": must be all, mine or upstream')
+    if limit < 1:
+        raise Usage(f"invalid limit {limit}: must be at least 1")
+    if not no_sync:
+        refreshed(out)
+    filters = {
+        "project": given["project"], "status": given["state"] or None, "type": given["kind"],
+        "priority": None if given["priority"] == -1 else given["priority"], "posted_by": given["posted_by"],
+        "claimed_by": given["claimed_by"], "search": given["search"],
+    }  # fmt: skip
+    found = board.browse(out.node, filters, limit=limit, long=long, view=view or "all")
+    if view == "mine":
+        found = [listed for listed in found if listed.branch]
+    out.result([listed.to_json() for listed in found], _table(found, long))
+
+
+def _table(found: list[Any], long: bool) -> list[str]:
+    if not found:
+        return ["No wanted items found."]
+    lines = [f"Wanted items ({len(found)}):", ""]
+    lines.append("  " + " ".join(f"{name:>{width}}" if name == "PRI" else f"{name:<{width}}" for name, width in COLUMNS))
+    lines.append("  " + "─" * (sum(width for _, width in COLUMNS) + len(COLUMNS) - 1))
+    for listed in found:
+        item = listed.item
+        priority = "" if item.priority is None else f"P{item.priority}"
+        values = (item.id, item.title, item.project, item.type, f"{priority:>4}", item.posted_by, item.status,
+                  item.effort_level)  # fmt: skip
+        row = " ".join(cell(value, width) for value, (_, width) in zip(values, COLUMNS, strict=True))
+        lines.append("  " + row.rstrip() + (f"  ({show(listed.branch)})" if listed.branch else ""))
+        if long and item.description:
+            lines.append(f"      {show(item.description)[:400]}")
+    return lines
+
+
+@click.command("status")
+@click.argument("wanted_id")
+@verb
+def status_command(out: Out, wanted_id: str) -> None:
+    """Show WANTED_ID with its completion, stamp, history and what you may do."""
+    from wasteland import board
+
+    card = board.status(out.node, wanted_id)
+    out.result(card.to_json(), _card(card))
+
+
+def _card(card: Any) -> list[str]:
+    item = card.item
+    priority = "" if item.priority is None else f"P{item.priority}"
+    lines = [f"{show(item.id)}: {show(item.title)}", "", field("Status", item.status, width=12)]
+    rows = (("Type", item.type), ("Priority", priority), ("Project", item.project), ("Effort", item.effort_level),
+            ("Posted by", item.posted_by), ("Claimed by", item.claimed_by),
+            ("Tags", ", ".join(map(str, item.tags or [])) or None), ("Created", item.created_at),
+            ("Updated", item.updated_at), ("Branch", card.branch))  # fmt: skip
+    lines += [field(label, value, width=12) for label, value in rows if value]
+    if card.branch:
+        lines.append(field("On main", card.main_status or "not there yet", width=12))
+    if card.pull:
+        lines.append(field("PR", f"#{card.pull.number} {card.pull.url}", width=12))
+    if item.description:
+        lines += ["", *block("Description", item.description)]
+    lines += _judged(card)
+    if card.history:
+        lines += ["", "  History:"]
+        lines += [f"    {h['at']}  {show(h['by'])}: {show(h['what'])}" for h in card.history]
+    if card.actions:
+        lines += ["", f"  You may: {', '.join(card.actions)}"]
+    return lines
+
+
+def _judged(card: Any) -> list[str]:
+    lines: list[str] = []
+    if card.completion:
+        done = card.completion
+        signed = "signed" if done.block_hash else "unsigned"
+        lines += ["", f"  Completion {show(done.id)} by {show(done.completed_by)}, {signed}"]
+        lines += block("Evidence", done.evidence or "")
+    if card.stamp:
+        stamp = card.stamp
+        scores = ", ".join(f"{show(k)} {show(v)}" for k, v in stamp.valence.items())
+        signed = "signed" if stamp.block_hash else "unsigned: weighs nothing"
+        lines += ["", f"  Stamp {show(stamp.id)} by {show(stamp.author)}, {show(stamp.severity)}, {signed}"]
+        lines.append(f"    {scores}")
+        if stamp.message:
+            lines += block("Message", stamp.message)
+    return lines
+
+
+@click.command("me")
+@click.option("--no-sync", is_flag=True, help="Do not ask upstream first.")
+@verb
+def me_command(out: Out, no_sync: bool) -> None:
+    """Show what concerns this rig: claims, branches, reviews, completions, standing."""
+    from wasteland import board
+
+    if not no_sync:
+        refreshed(out)
+    found = board.mine(out.node)
+    lines = [f"{show(found['handle'])}" + (f" ({', '.join(found['roles'])})" if found["roles"] else "")]
+    for key, label in (("claimed", "Claimed"), ("branches", "On branches"), ("to_review", "Awaiting my review")):
+        if found[key]:
+            lines += ["", f"  {label}:"]
+            lines += [f"    {show(i['id'])}  {show(i['title'])}  ({show(i.get('status'))})" for i in found[key]]
+    if found["completed"]:
+        lines += ["", "  Recent completions:"]
+        lines += [f"    {show(c['wanted_id'])}  {show(c.get('evidence', ''))[:80]}" for c in found["completed"]]
+    lines += ["", *standing_lines(found["standing"])]
+    out.result(found, lines)
+
+
+def standing_lines(standing: dict[str, Any]) -> list[str]:
+    """A rig's standing, for people."""
+    counts = standing["stamps"]
+    scores = ", ".join(f"{dim} {score:.2f}" for dim, score in standing["scores"].items()) or "no verified score yet"
+    return [
+        f"  Standing: {standing['completions']} completions, {counts['verified']} verified stamps "
+        f"({counts['unsigned']} legacy, {counts['invalid']} invalid, {counts['undecided']} undecided)",
+        f"    {scores}",
+    ]
+
+
+@click.command("sync")
+@click.option("--dry-run", is_flag=True, help="Fetch, and only say what would come.")
+@verb
+def sync_command(out: Out, dry_run: bool) -> None:
+    """Bring the clone level with upstream; nothing unpushed is lost."""
+    from wasteland import sync
+
+    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run)
+    lines = [f"Local fork: {out.node.config.local_dir}", ""]
+    if dry_run:
+        lines.append("~ Dry run — checking upstream for changes...")
+    changes = found["incoming"]
+    lines += [f"  {t}: {k['added']} added, {k['modified']} modified, {k['removed']} removed" for t, k in changes.items()]
+    if not changes:
+        lines.append("  Already level with upstream.")
+    if not dry_run:
+        lines += [f"  Landed and cleaned up: {show(branch)}" for branch in found["cleaned"]]
+        lines += ["", "✓ Synced with upstream", ""]
+        labels = (("open_wanted", "Open wanted"), ("total_wanted", "Total wanted"),
+                  ("total_completions", "Total completions"), ("total_stamps", "Total stamps"))  # fmt: skip
+        lines += [field(label, found[key], width=18) for key, label in labels]
+    out.result({"schema_version": 1, **found}, lines)

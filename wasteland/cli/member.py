@@ -1,0 +1,168 @@
+"""`wl create, join, leave, list, config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wasteland.cli.output import Out, field, verb
+from wasteland.errors import Refused, Usage
+from wasteland.text import show
+
+DEFAULT = "hop/wl-commons"
+
+
+def refuse_providers(given: dict[str, Any]) -> None:
+    """Providers that a peer has and this version has not."""
+    for flag in ("git_remote", "github", "github_local"):
+        if given.pop(flag, None):
+            raise Refused(f"--{flag.replace('_', '-')} is not supported by this version", hint="--remote-base <folder>")
+
+
+def providers(function: Any) -> Any:
+    """The options that say where databases live."""
+    for option in (
+        click.option("--github-local", hidden=True),
+        click.option("--github", is_flag=True, hidden=True),
+        click.option("--git-remote", hidden=True),
+        click.option("--remote-base", metavar="FOLDER", help="A hub in a folder."),
+        click.option("--signed", is_flag=True, help="Sign Dolt's commits with GPG too."),
+        click.option("--email", help="Published to everybody; leave it out unless you want that."),
+        click.option("--display-name", help="How you are shown."),
+        click.option("--handle", help="This rig's name."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("create")
+@click.argument("upstream", metavar="ORG/DB")
+@click.option("--name", "title", help="The wasteland's name, for people.")
+@click.option("--local-only", is_flag=True, help="Do not publish it.")
+@providers
+@verb
+def create_command(out: Out, upstream: str, **given: Any) -> None:
+    """Make the wasteland ORG/DB; you are its root, maintainer and validator."""
+    from wasteland import join
+
+    refuse_providers(given)
+    click.echo(f"Creating wasteland {show(upstream)}...", err=True)
+    node = out.adopt(join.create(out.paths, upstream, say=out.say, **given))
+    config = node.config
+    found = {"schema_version": 1, "upstream": upstream, "handle": config.rig_handle, "local_dir": config.local_dir,
+             "wasteland_id": config.node["wasteland_id"]}  # fmt: skip
+    lines = [f"✓ Created wasteland: {upstream}", field("Handle", config.rig_handle), field("Local", config.local_dir)]
+    if not given["local_only"]:
+        lines += [f"  Pushed to {upstream}", "", f"  Share: wl join {upstream}"]
+    out.result(found, lines)
+
+
+@click.command("join")
+@click.argument("upstream", metavar="ORG/DB", default=DEFAULT)
+@click.option("--fork-org", help="Who owns your fork (or DOLTHUB_ORG).")
+@click.option("--direct", is_flag=True, help="Clone upstream itself; needs the right to push there.")
+@providers
+@verb
+def join_command(out: Out, upstream: str, **given: Any) -> None:
+    """Join ORG/DB: fork it, clone the fork, make a key, ask to be registered."""
+    from wasteland import join
+
+    refuse_providers(given)
+    click.echo(f"Joining wasteland {show(upstream)}...", err=True)
+    found = join.join(out.paths, upstream, say=out.say, **given)
+    config = out.adopt(found.node).config
+    head = f"Already joined: {upstream}" if found.already else f"✓ Joined wasteland: {upstream}"
+    lines = [head, field("Handle", config.rig_handle), field("Fork", f"{config.fork_org}/{config.fork_db}"),
+             field("Local", config.local_dir)]  # fmt: skip
+    if found.pull:
+        lines.append(field("PR", f"#{found.pull.number} {found.pull.url}"))
+    out.result(found.to_json(), [*lines, "", "  Next: wl browse  — browse the wanted board"])
+
+
+@click.command("leave")
+@click.argument("upstream", metavar="[ORG/DB]", required=False)
+@verb
+def leave_command(out: Out, upstream: str | None) -> None:
+    """Forget a wasteland on this machine; the clone and your key stay."""
+    from wasteland import join
+
+    config = join.leave(out.paths, upstream or out.wasteland)
+    found = {"schema_version": 1, "left": config.upstream, "local_dir": config.local_dir}
+    out.result(found, [f"✓ Left wasteland: {config.upstream}", field("Clone kept", config.local_dir)])
+
+
+@click.command("list")
+@verb
+def list_command(out: Out) -> None:
+    """List the wastelands that this user has joined."""
+    from wasteland import config
+
+    found = [config.read(out.paths, upstream) for upstream in config.joined(out.paths)]
+    lines: list[str] = []
+    for one in found:
+        lines += [one.upstream, field("Handle", one.rig_handle), field("Fork", f"{one.fork_org}/{one.fork_db}"),
+                  field("Mode", one.mode), field("Local", one.local_dir), field("Joined", one.joined_at), ""]  # fmt: skip
+    shown = [
+        {"upstream": c.upstream, "handle": c.rig_handle, "fork": f"{c.fork_org}/{c.fork_db}", "mode": c.mode,
+         "backend": c.backend, "local_dir": c.local_dir, "joined_at": c.joined_at}
+        for c in found
+    ]  # fmt: skip
+    out.result(shown, lines[:-1] or ["No wastelands joined.", "  Next: wl join <org/db>"])
+
+
+@click.group("config")
+def config_command() -> None:
+    """Read or change a setting: mode, signing, server-idle, provider-type."""
+
+
+def _value(config: Any, key: str) -> Any:
+    values = {
+        "mode": config.mode, "signing": config.signing, "provider-type": config.provider_type,
+        "server-idle": config.node.get("server_idle"),
+    }  # fmt: skip
+    if key not in values:
+        raise Usage(f'unknown key "{show(key)}": must be one of {", ".join(values)}')
+    return values[key]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+@config_command.command("get")
+@click.argument("key")
+@verb
+def get_setting(out: Out, key: str) -> None:
+    """Print a setting."""
+    value = _value(out.node.config, key)
+    out.result({"schema_version": 1, "key": key, "value": value}, [_shown(value)])
+
+
+@config_command.command("set")
+@click.argument("key")
+@click.argument("value")
+@verb
+def set_setting(out: Out, key: str, value: str) -> None:
+    """Change a setting."""
+    from wasteland.config import MODES
+
+    config = out.node.config
+    _value(config, key)
+    if key == "mode":
+        if value not in MODES:
+            raise Usage(f'invalid mode "{show(value)}": must be one of {", ".join(MODES)}')
+        config.mode = value
+    elif key == "signing":
+        if value not in ("true", "false"):
+            raise Usage(f'invalid value "{show(value)}" for signing: must be true or false')
+        config.signing = value == "true"
+    elif key == "server-idle":
+        if not value.isdigit() or not 1 <= int(value) <= 86400:
+            raise Usage("server-idle must be 1 to 86400 seconds")
+        config.node["server_idle"] = int(value)
+        config.save_node()
+    else:
+        raise Usage(f"{key} cannot be changed: it is decided when joining")
+    config.save()
+    out.result({"schema_version": 1, "key": key, "value": _value(config, key)}, [f"{key} = {value}"])

@@ -1,0 +1,106 @@
+"""What all commands share: the common options, the node, and printing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wasteland.text import show, show_lines
+
+if TYPE_CHECKING:
+    from wasteland.config import Paths
+    from wasteland.node import Node
+
+
+class Out:
+    """Where a command's words go: results to stdout, the rest to stderr."""
+
+    def __init__(self, *, as_json: bool, wasteland: str | None) -> None:
+        self.as_json = as_json
+        self.wasteland = wasteland
+        self._node: Node | None = None
+
+    @property
+    def paths(self) -> Paths:
+        """The user's folders."""
+        from wasteland import config
+
+        return config.paths()
+
+    @property
+    def node(self) -> Node:
+        """The node of the wasteland that was named, or of the only one."""
+        if self._node is None:
+            from wasteland.node import open_node
+
+            self._node = open_node(self.wasteland)
+        return self._node
+
+    def adopt(self, node: Node) -> Node:
+        """Say its notices and close it at the end, as for a node of ours."""
+        self._node = node
+        return node
+
+    def result(self, value: Any, lines: Iterable[str]) -> None:
+        """The command's result: one JSON value, or lines."""
+        if self.as_json:
+            click.echo(json.dumps(value, ensure_ascii=True, default=str))
+        else:
+            for line in lines:
+                click.echo(line)
+
+    def say(self, text: str) -> None:
+        """Progress."""
+        click.echo(f"  {show(text)}", err=True)
+
+    def finish(self) -> None:
+        """Say the notices and end the sessions."""
+        if self._node is not None:
+            for text in self._node.notices:
+                click.echo(f"  Note: {show(text)}", err=True)
+            self._node.notices.clear()
+            self._node.close()
+
+
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the common options, and its function an `Out` in their place."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
+    @click.option("--wasteland", metavar="ORG/DB", help="Which wasteland, where several are joined.")
+    @click.option("--local-db", is_flag=True, hidden=True)
+    @click.option("--color", type=click.Choice(["auto", "always", "never"]), hidden=True)
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(
+        ctx: click.Context, /, as_json: bool, wasteland: str | None, local_db: bool, color: str | None, **rest: Any
+    ) -> None:
+        root = ctx.find_root().obj or {}
+        out = Out(as_json=as_json, wasteland=wasteland or root.get("wasteland"))
+        try:
+            function(out, **rest)
+        finally:
+            out.finish()
+            sys.stdout.flush()
+
+    return wrapped
+
+
+def field(label: str, value: object, *, width: int = 0) -> str:
+    """`  Label: value`, on one line whatever the value holds."""
+    return f"  {label + ':':<{width}} {show(value)}"
+
+
+def block(label: str, text: str) -> list[str]:
+    """A text of many lines under its label, each line indented."""
+    return [f"  {label}:", show_lines(text, "    ")]
+
+
+def cell(value: object, width: int) -> str:
+    """A value cut and padded to a column."""
+    text = show("" if value is None else value)
+    return f"{text if len(text) <= width else text[: width - 3] + '...':<{width}}"

@@ -1,0 +1,208 @@
+"""Files, environment and flags: the one reader of `os.environ`.
+
+`wl`'s own files are taken over as they are and written back with every field
+that we do not know:
+
+    $XDG_CONFIG_HOME/wasteland/wastelands/<org>/<db>.json   one joined wasteland
+    $XDG_DATA_HOME/wasteland/<org>/<db>                      its clone
+
+What only this node needs lies beside them, where a peer never looks:
+
+    $XDG_CONFIG_HOME/wasteland/node/<org>/<db>.json          pinned identity, settings
+    $XDG_CONFIG_HOME/wasteland/keys/                         keys and the signing journal
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wasteland.errors import Misconfigured, NotFound, Usage
+from wasteland.text import org_db, show
+
+MODES = ("pr", "wild-west")
+KNOWN = (
+    "upstream", "provider_type", "upstream_url", "fork_org", "fork_db", "local_dir", "rig_handle",
+    "hop_uri", "joined_at", "mode", "backend", "signing", "last_sync_at",
+)  # fmt: skip
+
+
+@dataclass
+class Paths:
+    """Where things are, for one user."""
+
+    home: Path
+    config: Path
+    data: Path
+
+    @property
+    def wastelands(self) -> Path:
+        """The folder of joined wastelands."""
+        return self.config / "wasteland" / "wastelands"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of keys and journals."""
+        return self.config / "wasteland" / "keys"
+
+    def wasteland(self, upstream: str) -> Path:
+        """The configuration file of one wasteland."""
+        org, db = org_db(upstream)
+        return self.wastelands / org / f"{db}.json"
+
+    def node(self, upstream: str) -> Path:
+        """This node's own file about one wasteland."""
+        org, db = org_db(upstream)
+        return self.config / "wasteland" / "node" / org / f"{db}.json"
+
+    def clone(self, upstream: str) -> Path:
+        """Where the clone of a wasteland goes."""
+        org, db = org_db(upstream)
+        return self.data / "wasteland" / org / db
+
+
+@dataclass
+class Config:
+    """One joined wasteland: the file that a peer's program also reads, and our own beside it."""
+
+    path: Path
+    upstream: str
+    rig_handle: str
+    provider_type: str = "dolthub"
+    upstream_url: str = ""
+    fork_org: str = ""
+    fork_db: str = ""
+    local_dir: str = ""
+    hop_uri: str = ""
+    joined_at: str = ""
+    mode: str = "pr"
+    backend: str = "local"
+    signing: bool = False
+    last_sync_at: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+    node_path: Path = Path()
+    node: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def clone(self) -> Path:
+        """The local clone."""
+        return Path(self.local_dir)
+
+    @property
+    def org(self) -> str:
+        """The owner of upstream."""
+        return self.upstream.partition("/")[0]
+
+    @property
+    def db(self) -> str:
+        """The database's name at upstream."""
+        return self.upstream.partition("/")[2]
+
+    def save(self) -> None:
+        """Write the shared file: known fields first, unknown ones kept, atomically."""
+        made: dict[str, Any] = {}
+        for name in KNOWN:
+            value = getattr(self, name)
+            if value or name in ("upstream", "rig_handle", "fork_org", "fork_db", "local_dir"):
+                made[name] = value
+        write_json(self.path, made | self.extra)
+
+    def save_node(self) -> None:
+        """Write our own file, atomically."""
+        write_json(self.node_path, self.node)
+
+
+def paths() -> Paths:
+    """The user's folders, by the XDG variables."""
+    home = Path(os.environ.get("HOME") or os.path.expanduser("~"))
+    return Paths(
+        home,
+        Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config"),
+        Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share"),
+    )
+
+
+def setting(name: str) -> str | None:
+    """An environment variable of ours, or None; the empty text counts as not set."""
+    return os.environ.get(name) or None
+
+
+def joined(where: Paths) -> list[str]:
+    """The upstreams of all joined wastelands, by name."""
+    return sorted(f"{file.parent.name}/{file.stem}" for file in where.wastelands.glob("*/*.json"))
+
+
+def load(where: Paths, upstream: str | None) -> Config:
+    """The wasteland named, or the only one joined.
+
+    Raises NotFound when none or another is joined, Usage when several are and
+    none was named, Misconfigured when the file cannot be read.
+    """
+    known = joined(where)
+    if upstream is None:
+        if not known:
+            raise NotFound(
+                "this rig has not joined a wasteland", hint="wl join <org/db>, or: wl create <org/db>"
+            )
+        if len(known) > 1:
+            raise Usage(
+                "several wastelands are joined: " + ", ".join(known), hint="choose one with --wasteland <org/db>"
+            )
+        upstream = known[0]
+    if upstream not in known:
+        org_db(upstream)
+        raise NotFound(f"this rig has not joined {show(upstream)}", about=upstream, hint=f"wl join {show(upstream)}")
+    return read(where, upstream)
+
+
+def read(where: Paths, upstream: str) -> Config:
+    """One wasteland's files as a Config; Misconfigured where they make no sense."""
+    path = where.wasteland(upstream)
+    found = read_json(path)
+    if not isinstance(found.get("rig_handle"), str) or found.get("upstream") != upstream:
+        raise Misconfigured(
+            f"{path} does not describe {upstream}: rig_handle or upstream is missing or differs", about=str(path)
+        )
+    known = {name: found[name] for name in KNOWN if found.get(name) is not None}
+    for name, value in known.items():
+        if not isinstance(value, bool if name == "signing" else str):
+            raise Misconfigured(f"{path}: {name} has the wrong type", about=str(path))
+    made = Config(path=path, extra={name: v for name, v in found.items() if name not in KNOWN}, **known)
+    made.mode = made.mode or "pr"
+    if made.mode not in MODES:
+        raise Misconfigured(f"{path}: mode must be one of {', '.join(MODES)}", about=str(path))
+    made.local_dir = made.local_dir or str(where.clone(upstream))
+    made.node_path = where.node(upstream)
+    made.node = read_json(made.node_path) if made.node_path.exists() else {}
+    return made
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; Misconfigured where it is none."""
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise Misconfigured(f"cannot read {path}: {error}", about=str(path), hint="mend or remove the file") from error
+    if not isinstance(found, dict):
+        raise Misconfigured(f"{path} must hold one JSON object", about=str(path))
+    return found
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """A JSON object to a file of mode 0600: whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}.new")
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "w") as out:
+            json.dump(value, out, indent=2, ensure_ascii=False)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(made, path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise

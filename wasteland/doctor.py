@@ -1,0 +1,130 @@
+"""What is wrong with this installation or clone, and how to mend it without losing anything."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wasteland import config as configuration
+from wasteland import identity, sync
+from wasteland.commons import rigs, signatures
+from wasteland.config import Paths
+from wasteland.dolt import binary
+from wasteland.errors import WastelandError
+from wasteland.node import Node, open_node
+
+OK, WARNING, FAILURE = "ok", "warning", "failure"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ok, warning or failure."""
+
+    state: str
+    what: str
+    detail: str
+    hint: str = ""
+
+
+def examine(paths: Paths, upstream: str | None, *, fix: bool = False) -> list[Finding]:
+    """Look at programs, configuration, clone, key and upstream; with `fix`, mend what can be."""
+    found = list(_programs())
+    known = configuration.joined(paths)
+    if not known and upstream is None:
+        return [*found, Finding(WARNING, "wasteland", "none is joined", "wl join <org/db>")]
+    for name in [upstream] if upstream else known:
+        found += _guarded(paths, name, fix=fix)
+    return found
+
+
+def _programs() -> Iterator[Finding]:
+    try:
+        yield Finding(OK, "dolt", str(binary.find()))
+    except WastelandError as error:
+        yield Finding(FAILURE, "dolt", error.message, error.hint or "")
+    git = shutil.which("git")
+    yield Finding(OK, "git", git) if git else Finding(WARNING, "git", "not found; gt needs it", "install git")
+
+
+def _guarded(paths: Paths, upstream: str, *, fix: bool) -> list[Finding]:
+    try:
+        node = open_node(upstream, paths)
+    except WastelandError as error:
+        return [Finding(FAILURE, upstream, error.message, error.hint or "")]
+    found: list[Finding] = []
+    try:
+        for look in (_clone, _dirty, _registered, _key, _roles, _upstream):
+            found.append(look(node, fix))
+            if found[-1].state == FAILURE and look is _clone:
+                break
+    except WastelandError as error:
+        found.append(Finding(FAILURE, upstream, error.message, error.hint or ""))
+    finally:
+        node.close()
+    return found
+
+
+def _clone(node: Node, fix: bool) -> Finding:
+    node.db.hash_of("main")
+    server = node.db.server
+    if not server.ours:
+        return Finding(
+            WARNING, "clone", f"{server.clone} was made by another program",
+            f"while our server runs (it stops after {server.idle:g} idle seconds) that program cannot switch branches",
+        )  # fmt: skip
+    return Finding(OK, "clone", str(server.clone))
+
+
+def _dirty(node: Node, fix: bool) -> Finding:
+    db = node.db
+    try:
+        db.refuse_dirty()
+    except WastelandError as error:
+        if not fix:
+            return Finding(FAILURE, "working set", error.message, error.hint or "")
+        with db.locked():
+            before = db.hash_of("main")
+            name = f"aside/{node.clock():%Y%m%d-%H%M%S}-uncommitted"
+            with db.founding("wl doctor: changes that were never committed"):
+                pass
+            db.branch(name, db.hash_of("main"))
+            db.reset(before)
+        return Finding(OK, "working set", f"the uncommitted changes are kept on branch {name}")
+    return Finding(OK, "working set", "clean")
+
+
+def _registered(node: Node, fix: bool) -> Finding:
+    rig = rigs.get(node.db.at("main"), node.handle)
+    if rig is None:
+        return Finding(
+            WARNING, "registration", f"{node.handle} is not registered upstream yet", "a maintainer merges it; wl sync"
+        )
+    return Finding(OK, "registration", f"{node.handle} of {rig.dolthub_org}")
+
+
+def _key(node: Node, fix: bool) -> Finding:
+    if node.key is None:
+        return Finding(WARNING, "key", "this rig has no key here: what it writes is unsigned", "join with this program")
+    view = node.db.at("main")
+    if not signatures.supported(view):
+        return Finding(WARNING, "key", "this commons has no tables for signatures: what you write is unsigned")
+    if not signatures.key_events(view, node.handle):
+        return Finding(WARNING, "key", f"{node.key.did} is not published upstream yet", "a maintainer merges it; wl sync")
+    return Finding(OK, "key", node.key.did)
+
+
+def _roles(node: Node, fix: bool) -> Finding:
+    document = identity.roles_document(node)
+    if document is None:
+        return Finding(WARNING, "roles", "this commons has none: only posters may accept")
+    held = ", ".join(sorted(identity.roles_of(node, node.handle))) or "no role"
+    return Finding(OK, "roles", f"version {document['version']}; {node.handle} holds {held}")
+
+
+def _upstream(node: Node, fix: bool) -> Finding:
+    try:
+        head = sync.refresh(node)
+    except WastelandError as error:
+        return Finding(FAILURE, "upstream", error.message, error.hint or "")
+    return Finding(OK, "upstream", f"{node.config.upstream} at {head}")

@@ -1,0 +1,170 @@
+"""The `dolt` program: found, its environment made, and started for one-shot calls.  Nothing else starts it.
+
+A Dolt on PATH is taken from 1.82.4 on, else the one that `scripts/setup`
+built into the user's data directory.  It runs with an environment that is
+named word by word, so that no token of the user's reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wasteland.errors import Misconfigured, Unreachable, WastelandError
+from wasteland.text import show
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
+NEEDED = (1, 82, 4)
+PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "HTTPS_PROXY", "GNUPGHOME")
+COPIED = ("user.name", "user.email", "user.creds", "sqlserver.global.signingkey")
+
+
+def data_dir() -> Path:
+    """The user's data directory."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def find() -> Path:
+    """The `dolt` to use: WL_DOLT, else PATH, else ours; Misconfigured where there is none new enough."""
+    named = os.environ.get("WL_DOLT")
+    if named:
+        if not os.access(named, os.X_OK):
+            raise Misconfigured(f"WL_DOLT names {named}, which is not a program", about=named)
+        return Path(named)
+    ours = data_dir() / "wasteland" / "bin" / "dolt"
+    found = shutil.which("dolt")
+    if found:
+        version = _version(Path(found))
+        if version >= NEEDED:
+            return Path(found)
+        if not ours.exists():
+            have, need = ".".join(map(str, version)), ".".join(map(str, NEEDED))
+            raise Misconfigured(f"the Dolt on PATH is {have}; {need} or later is needed", hint="run scripts/setup")
+    if os.access(ours, os.X_OK):
+        return ours
+    raise Misconfigured("Dolt is not installed", hint="run scripts/setup, which builds it once")
+
+
+def _version(program: Path) -> tuple[int, ...]:
+    """The version of a `dolt`, remembered by path, size and time of change: asking costs 70 ms."""
+    import json
+
+    stat = program.stat()
+    key = f"{program}:{stat.st_size}:{stat.st_mtime_ns}"
+    cache = data_dir() / "wasteland" / "dolt-version.json"
+    try:
+        known = json.loads(cache.read_text())
+        if known["key"] == key:
+            return tuple(known["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    version = _ask(program)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        made = cache.with_suffix(f".{os.getpid()}")
+        made.write_text(json.dumps({"key": key, "version": version}))
+        os.replace(made, cache)
+    except OSError:
+        pass
+    return version
+
+
+def _ask(program: Path) -> tuple[int, ...]:
+    import re
+    import subprocess
+
+    home = dolt_home(data_dir())
+    done = subprocess.run(
+        [str(program), "version"], env=environment(home), capture_output=True, text=True, timeout=60, check=False
+    )
+    found = re.search(r"dolt version (\d+)\.(\d+)\.(\d+)", done.stdout)
+    return tuple(int(part) for part in found.groups()) if found else (0, 0, 0)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The whole environment of a Dolt process."""
+    found = {name: os.environ[name] for name in PASSED if name in os.environ}
+    return found | {
+        "DOLT_ROOT_PATH": str(home), "TZ": "UTC", "DOLT_USE_ADAPTIVE_ENCODING": "false", "NO_COLOR": "1",
+    }  # fmt: skip
+
+
+def dolt_home(data: Path) -> Path:
+    """The node's own Dolt home, made at the first call: no metrics, the user's identity and credentials."""
+    import json
+
+    home = data / "wasteland" / "dolt-home"
+    settings = _user_settings() | {"metrics.disabled": "true", "versioncheck.disabled": "true"}
+    settings.setdefault("user.name", "wasteland")
+    settings.setdefault("user.email", "node@wasteland.invalid")
+    text = json.dumps(settings, sort_keys=True)
+    file = home / ".dolt" / "config_global.json"
+    try:
+        if file.read_text() == text:
+            return home
+    except OSError:
+        pass
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    creds = _user_home() / ".dolt" / "creds"
+    if creds.is_dir() and not (home / ".dolt" / "creds").exists():
+        (home / ".dolt" / "creds").symlink_to(creds)
+    made = file.with_suffix(f".{os.getpid()}")
+    made.write_text(text)
+    os.replace(made, file)
+    return home
+
+
+def _user_home() -> Path:
+    return Path(os.environ.get("DOLT_ROOT_PATH") or os.environ.get("HOME") or Path.home())
+
+
+def _user_settings() -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads((_user_home() / ".dolt" / "config_global.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: found[name] for name in COPIED if isinstance(found.get(name), str)}
+
+
+def identity(home: Path) -> tuple[str | None, str | None]:
+    """The user's Dolt name and address, where the user has set them."""
+    found = _user_settings()
+    return found.get("user.name"), found.get("user.email")
+
+
+def signing_key(home: Path) -> str | None:
+    """The GPG key that the user has set for Dolt's commits."""
+    found: str | None = _user_settings().get("sqlserver.global.signingkey")
+    return found
+
+
+def run(
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    env: dict[str, str],
+    timeout: float = 120,
+    input: str | None = None,  # noqa: A002
+    check: bool = True,
+) -> CompletedProcess[str]:
+    """Run `dolt` once; Unreachable when it does not end in time, WastelandError with its words when it fails."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [str(find()), *args], cwd=cwd, env=env, input=input, stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"dolt {args[0]} did not end within {timeout:.0f} s") from error
+    if check and done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if "latest released" not in line]
+        raise WastelandError(f"dolt {args[0]} failed: {show(lines[0] if lines else 'it said nothing')[:300]}")
+    return done

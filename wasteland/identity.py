@@ -1,0 +1,300 @@
+"""Who a rig is: its key, its roles, what it has signed, and whether that holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from wasteland.attest import Envelope, Statement, did_key, parse
+from wasteland.commons import completions, rigs, signatures, stamps, wanted
+from wasteland.dolt.database import Database
+from wasteland.errors import BadSignature, NotFound, Refused, Usage
+from wasteland.node import Node
+from wasteland.registry import read_key_log, read_roles
+from wasteland.statements import (
+    Link,
+    Party,
+    attestation_row,
+    key_event_row,
+    key_event_statement,
+    roles_statement,
+)
+from wasteland.text import show
+from wasteland.verdict import Context, Report, Verdict, verify_completion, verify_stamp
+
+ROLE_NAMES = ("root", "maintainer", "validator")
+WASTELAND_ID = "SELECT value FROM _meta WHERE `key` = 'wasteland_id'"
+UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+def check(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Ed25519, imported only where a signature is looked at."""
+    from wasteland.keys import verify_signature
+
+    return verify_signature(public, message, signature)
+
+
+def wasteland_id(node: Node, db: Database | None = None) -> str:
+    """The URN that signatures name; as pinned at join, or that of the first commit where there is none.
+
+    Raises Refused when the commons says another one than was pinned.
+    """
+    db = db or node.db
+    found = db.value(WASTELAND_ID)
+    said = str(found) if found and UUID.match(str(found)) else f"urn:dolt-root:{_first_commit(db)}"
+    pinned = node.config.node.get("wasteland_id")
+    if pinned and pinned != said:
+        raise Refused(f"upstream now says it is {show(said)}; it was {pinned} when this rig joined", about=said)
+    return said
+
+
+def _first_commit(db: Database) -> str:
+    return db.log("main")[-1].hash
+
+
+def pin(node: Node, db: Database | None = None) -> None:
+    """Remember the wasteland's id and the fingerprint of the first roles document, as seen now."""
+    db = db or node.db
+    node.config.node["wasteland_id"] = wasteland_id(node, db)
+    if signatures.supported(db) and (documents := signatures.roles(db)):
+        node.config.node.setdefault("roles_sha256", documents[0].sha256)
+    node.config.save_node()
+
+
+def roles_document(node: Node, db: Database | None = None) -> dict[str, Any] | None:
+    """The newest roles document, verified from the pinned first one; None where there is none."""
+    db = db or node.db.at("main")
+    if not signatures.supported(db):
+        return None
+    documents = signatures.roles(db)
+    found = read_roles(documents, wasteland_id(node, db), check, node.config.node.get("roles_sha256"))
+    seen = int(node.config.node.get("roles_version", 0))
+    if found is not None and found["version"] < seen:
+        raise BadSignature(f"the roles went back from version {seen} to {found['version']}")
+    if found is not None and found["version"] > seen:
+        node.config.node["roles_version"] = found["version"]
+        node.config.save_node()
+    return found
+
+
+def roles_of(node: Node, handle: str, db: Database | None = None) -> frozenset[str]:
+    """The roles that a handle holds by the signed document."""
+    document = roles_document(node, db)
+    if document is None:
+        return frozenset()
+    return frozenset(role for role, held in document["roles"].items() if any(p["handle"] == handle for p in held))
+
+
+def inception(node: Node, db: Database, now: datetime) -> None:
+    """Make this rig's key if it has none, and publish it here, inside a change."""
+    key = node.key or node.keystore.make(node.handle)
+    node.__dict__["key"] = key
+    if signatures.key_events(db, node.handle):
+        return
+    statement = key_event_statement(
+        wasteland=wasteland_id(node, db), handle=node.handle, public=key.public, next_sha256=key.next_sha256,
+        dolthub_org=node.config.fork_org or node.config.org, issued_at=now,
+    )  # fmt: skip
+    signatures.insert_key_event(db, key_event_row(_signed(node, statement), statement, now))
+
+
+def _signed(node: Node, statement: Statement) -> Envelope:
+    from wasteland.keys import sign_statement
+
+    if node.key is None:
+        raise Refused(f"{node.handle} has no key here", hint="wl join makes one; copy yours from your other machine")
+    return sign_statement(node.key, statement)
+
+
+def attest(node: Node, db: Database, make: Callable[[Link, Party], Statement]) -> Envelope | None:
+    """Sign what `make` says at the next place of this rig's chain, and record it here, inside a change.
+
+    Earlier attestations of this rig that are not in this history go along, so
+    that nobody finds a gap.  None, with a notice, where the commons has no
+    tables for signatures or this rig no published key.
+    """
+    if not signatures.supported(db):
+        node.notice("unsigned: this commons has no tables for signatures")
+        return None
+    if node.key is None:
+        node.notice("unsigned: this rig has no key here")
+        return None
+    urn = wasteland_id(node, db)
+    with node.journal.locked():
+        _recover(node, db, urn)
+        seq, prev = node.journal.head(urn)
+        statement = make(Link(seq, prev), Party(node.handle, node.key.did))
+        envelope = _signed(node, statement)
+        row = _row(envelope)
+        node.journal.append(
+            wasteland=urn, seq=seq, prev=prev, envelope=envelope,
+            subject_table=row["subject_table"], subject_id=row["subject_id"],
+        )  # fmt: skip
+        node.pending.append(envelope.sha256)
+        present = signatures.digests(db, node.handle)
+        for entry in node.journal.entries(urn):
+            if entry.payload_sha256 not in present:
+                earlier = Envelope.from_columns(entry.payload, entry.signatures)
+                signatures.insert_attestation(db, _row(earlier))
+        signatures.insert_attestation(db, row)
+    return envelope
+
+
+def _row(envelope: Envelope) -> dict[str, Any]:
+    """The row of an attestation; its time is the signed one, so that it is the same row on every branch."""
+    statement = parse(envelope.payload)
+    issued = datetime.strptime(statement["predicate"]["issued_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return attestation_row(envelope, statement, issued)
+
+
+def _recover(node: Node, db: Database, urn: str) -> None:
+    """Settle what a crash left open: signed and in some branch is published, else its place is free."""
+    journal = node.journal
+    open_entries = [entry for entry in journal.unpublished(urn) if entry.payload_sha256 not in node.pending]
+    if open_entries:
+        found = _everywhere(node, db)
+        for entry in open_entries:
+            if entry.payload_sha256 in found:
+                journal.mark_published(entry.payload_sha256)
+            else:
+                journal.mark_void(entry.payload_sha256)
+    if not journal.entries(urn):
+        known = [e for e in signatures.of_signer(db, node.handle) if parse(e.payload)["predicate"]["wasteland"] == urn]
+        if known:
+            journal.import_entries(urn, known)
+
+
+def _everywhere(node: Node, db: Database) -> set[str]:
+    """The digests of this rig's attestations on any branch of the clone, local or remote."""
+    found = signatures.digests(db, node.handle)
+    heads = set(node.db.branches().values())
+    for remote in node.db.remotes():
+        heads |= set(node.db.remote_branches(remote).values())
+    for head in heads:
+        view = node.db.at(head)
+        if signatures.supported(view):
+            found |= signatures.digests(view, node.handle)
+    return found
+
+
+def change_roles(node: Node, role: str, handle: str, *, add: bool) -> int:
+    """Sign and record the next version of the roles, inside a change; its number.
+
+    Raises Refused for who is not root or for the last root, NotFound for a rig that has published no key.
+    """
+    db = node.db.at("main")
+    document = roles_document(node, db)
+    if document is None:
+        raise Refused("this commons has no roles document", hint="roles come with wl create")
+    if not any(p["handle"] == node.handle for p in document["roles"]["root"]):
+        raise Refused(f"only a root may change roles, and {node.handle} is not")
+    held = {name: [Party(p["handle"], p["did"]) for p in document["roles"][name]] for name in ROLE_NAMES}
+    party = _party(node, db, handle)
+    held[role] = [p for p in held[role] if p.handle != handle] + ([party] if add else [])
+    if not held["root"]:
+        raise Refused("the last root cannot be removed")
+    version = int(document["version"]) + 1
+    newest = signatures.roles(db)[-1]
+    statement = roles_statement(
+        wasteland=wasteland_id(node, db), version=version, prev=newest.sha256, issued_at=node.clock(), **held
+    )
+    signatures.insert_roles(db, version, _signed(node, statement))
+    return version
+
+
+def first_roles(node: Node, db: Database, now: datetime) -> None:
+    """Version 1 of the roles, the creator holding all three, inside a change."""
+    key = node.key
+    if key is None:
+        raise Refused(f"{node.handle} has no key here")
+    me = Party(node.handle, key.did)
+    statement = roles_statement(
+        wasteland=wasteland_id(node, db), version=1, root=[me], maintainer=[me], validator=[me], issued_at=now
+    )
+    signatures.insert_roles(db, 1, _signed(node, statement))
+
+
+def _party(node: Node, db: Database, handle: str) -> Party:
+    if rigs.get(db, handle) is None:
+        raise NotFound(f"{show(handle)} is not a rig of this wasteland", about=handle, hint="wl merge its registration")
+    log = read_key_log(signatures.key_events(db, handle), handle, wasteland_id(node, db), check)
+    return Party(handle, did_key(log.keys[-1].public))
+
+
+def verify(node: Node, kind: str, row_id: str, db: Database | None = None) -> Report:
+    """The verdict on one stamp or completion; NotFound where there is none, Usage for another kind."""
+    db = db or node.db.at("main")
+    if kind == "stamp":
+        return verify_stamp(_stamp_context(node, db, row_id), check)
+    if kind == "completion":
+        return verify_completion(_completion_context(node, db, row_id), check)
+    raise Usage("wl verify takes: stamp ID, completion ID, --all, or --last N")
+
+
+def _raw(db: Database, table: str, row_id: str) -> dict[str, Any]:
+    found = db.row(f"SELECT * FROM {table} WHERE id = :id", id=row_id)
+    if found is None:
+        raise NotFound(f"there is no {table.removesuffix('s')} {show(row_id)}", about=row_id)
+    return found
+
+
+def _loaded(node: Node, db: Database, table: str, row_id: str, signer: str) -> dict[str, Any]:
+    if not signatures.supported(db):
+        return {}
+    return {
+        "attestations": signatures.of_subject(db, table, row_id),
+        "key_events": signatures.key_events(db, signer),
+        "chain": signatures.of_signer(db, signer),
+    }
+
+
+def _completion_context(node: Node, db: Database, row_id: str) -> Context:
+    row = _raw(db, "completions", row_id)
+    item = db.row(wanted.GET, id=row.get("wanted_id"))
+    loaded = _loaded(node, db, "completions", row_id, str(row.get("completed_by")))
+    return Context(wasteland_id(node, db), row, wanted=item, wasteland_name=node.config.upstream, **loaded)
+
+
+def _stamp_context(node: Node, db: Database, row_id: str) -> Context:
+    row = _raw(db, "stamps", row_id)
+    about = db.row("SELECT * FROM completions WHERE id = :id", id=row.get("context_id"))
+    loaded = _loaded(node, db, "stamps", row_id, str(row.get("author")))
+    if about is not None and signatures.supported(db):
+        loaded["completion_attestations"] = signatures.of_subject(db, "completions", str(about["id"]))
+        loaded["worker_key_events"] = signatures.key_events(db, str(about.get("completed_by")))
+    item = db.row(wanted.GET, id=about.get("wanted_id")) if about else None
+    return Context(
+        wasteland_id(node, db), row, wanted=item, completion=about, wasteland_name=node.config.upstream, **loaded
+    )
+
+
+def verify_all(node: Node) -> list[tuple[str, Report]]:
+    """The verdicts on every stamp and completion."""
+    db = node.db.at("main")
+    found = [("stamp", verify(node, "stamp", s.id, db)) for s in stamps.all_of(db)]
+    ids = db.rows("SELECT id FROM completions ORDER BY completed_at, id")
+    return found + [("completion", verify(node, "completion", str(r["id"]), db)) for r in ids]
+
+
+def standing(node: Node, handle: str) -> dict[str, Any]:
+    """What a rig has to show: completions, stamps by verdict, and the means of its verified scores.
+
+    Unsigned stamps are counted as legacy and weigh nothing; so do invalid ones.
+    """
+    db = node.db.at("main")
+    counts = {verdict.name.lower(): 0 for verdict in Verdict}
+    totals: dict[str, list[float]] = {}
+    for stamp in stamps.all_of(db, handle):
+        verdict = verify(node, "stamp", stamp.id, db).verdict
+        counts[verdict.name.lower()] += 1
+        if verdict is Verdict.VERIFIED:
+            for dim in ("quality", "reliability", "creativity"):
+                if dim in stamp.valence:
+                    sure = float(stamp.valence.get(f"{dim}_confidence", 1))
+                    weighed = totals.setdefault(dim, [0.0, 0.0])
+                    weighed[0] += sure * float(stamp.valence[dim])
+                    weighed[1] += sure
+    scores = {dim: round(total / weight, 2) for dim, (total, weight) in totals.items() if weight}
+    return {"handle": handle, "completions": len(completions.by_rig(db, handle, 10_000)), "stamps": counts, "scores": scores}

@@ -1,0 +1,322 @@
+"""Make a wasteland, join one, leave one."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wasteland import config as configuration
+from wasteland import identity, sync
+from wasteland.commons import rigs
+from wasteland.config import Config, Paths
+from wasteland.dolt import binary
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage
+from wasteland.hub import Branch, Pull
+from wasteland.models import Rig
+from wasteland.node import Node, utc_now
+from wasteland.text import checked, name, org_db
+
+VERSION = "dev"  # what peers write in gt_version, and what they expect to read
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a wasteland's databases are: the provider and the URL of upstream."""
+
+    provider: str
+    url: str
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a rig says of itself.  The address is published to everybody, so it is empty unless given."""
+
+    handle: str
+    display_name: str
+    email: str = ""
+
+    @property
+    def hop_uri(self) -> str:
+        """The rig's URI, as peers build it."""
+        return f"hop://{self.email}/{self.handle}/" if self.email else f"hop://{self.handle}/"
+
+
+def place(upstream: str, remote_base: str | None) -> Place:
+    """Where `upstream` is; Unauthenticated or Refused where it would be DoltHub."""
+    org, db = org_db(upstream)
+    if remote_base is not None:
+        folder = Path(remote_base).absolute()
+        return Place("file", f"file://{folder}/{org}/{db}", folder)
+    if configuration.setting("DOLTHUB_TOKEN") is None:
+        raise Unauthenticated(
+            "DoltHub needs a token in DOLTHUB_TOKEN", hint="or name a hub in a folder with --remote-base <folder>"
+        )
+    raise Refused(
+        "this version works with a hub in a folder only; DoltHub's interface is not part of it yet",
+        hint="--remote-base <folder>",
+    )
+
+
+def person(handle: str, display_name: str | None, email: str | None, home: Path) -> Person:
+    """A rig's words about itself, checked; the display name defaults to the user's Dolt identity."""
+    known, _ = binary.identity(home)
+    shown = checked(display_name or known or handle, "display_name")
+    return Person(name(handle, "handle"), shown, checked(email, "owner_email") if email else "")
+
+
+def _fresh(where: Paths, upstream: str) -> Path:
+    clone = where.clone(upstream)
+    if clone.exists() and any(clone.iterdir()):
+        raise Conflict(f"{clone} already exists", about=str(clone), hint="move it away, or wl leave and join again")
+    clone.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return clone
+
+
+def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str, clone: Path) -> Config:
+    return Config(
+        path=where.wasteland(upstream), upstream=upstream, rig_handle=who.handle, provider_type=spot.provider,
+        upstream_url=spot.url, fork_org=fork_org, fork_db=org_db(upstream)[1], local_dir=str(clone),
+        hop_uri=who.hop_uri, joined_at=utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"), mode="pr", backend="local",
+        node_path=where.node(upstream),
+    )  # fmt: skip
+
+
+def create(
+    where: Paths,
+    upstream: str,
+    *,
+    handle: str | None,
+    display_name: str | None,
+    email: str | None,
+    title: str | None,
+    remote_base: str | None,
+    local_only: bool = False,
+    signed: bool = False,
+    say: Say = lambda _: None,
+) -> Node:
+    """Make a commons with this rig as its creator, who holds every role; publish it unless `local_only`."""
+    org, db = org_db(upstream)
+    if upstream in configuration.joined(where):
+        raise Conflict(f"{upstream} is already joined here", about=upstream, hint="wl list")
+    home = binary.dolt_home(where.data)
+    who = person(handle or org, display_name, email, home)
+    if title is not None:
+        checked(title, "title")
+    spot = Place("file", "") if local_only and remote_base is None else place(upstream, remote_base)
+    clone = _fresh(where, upstream)
+    node = Node(_config(where, upstream, who, spot, org, clone), where)
+    node.config.signing = signed
+    if node.hub is not None and not local_only:
+        node.hub.create(org, db)
+    clone.mkdir(mode=0o700)
+    try:
+        say("Initializing dolt database...")
+        binary.run(["init"], cwd=clone, env=binary.environment(home))
+        _found(node, who, title, say)
+        if not local_only:
+            say("Pushing to remote...")
+            node.db.add_remote("origin", spot.url)
+            node.db.push("origin", "main")
+        identity.pin(node)
+        say("Saving config...")
+        node.config.save()
+    except BaseException:
+        _undo(node, clone)
+        raise
+    return node
+
+
+def schema(file: str) -> list[str]:
+    """The statements of a file in schema/."""
+    packaged = importlib.resources.files("wasteland") / "schema" / file
+    path = packaged if packaged.is_file() else Path(__file__).parent.parent / "schema" / file
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")]
+    return [text for part in "\n".join(lines).split(";\n") if (text := part.strip().rstrip(";"))]
+
+
+def _found(node: Node, who: Person, title: str | None, say: Say) -> None:
+    """Tables, the wasteland's identity, the creator, the creator's key and the first roles."""
+    db, now = node.db, node.clock()
+    db.server.prepare(made_here=True)
+    say("Applying commons schema...")
+    with db.locked():
+        db.as_root(schema("commons.sql") + schema("attest.sql"))
+        urn = f"urn:uuid:{uuid.uuid4()}"
+        with db.founding("Initialize commons schema v1.0"):
+            db.run("INSERT INTO _meta (`key`, value) VALUES ('wasteland_id', :urn)", urn=urn)
+            if title:
+                db.run("INSERT INTO _meta (`key`, value) VALUES ('wasteland_name', :name)", name=title)
+        say("Registering rig...")
+        with db.change(f"Register rig: {who.handle}"):
+            _register(node, who, node.config.org)
+            identity.inception(node, db, now)
+            identity.first_roles(node, db, now)
+
+
+def _register(node: Node, who: Person, org: str) -> None:
+    rig = Rig(who.handle, who.display_name, org, who.hop_uri, who.email or None, VERSION)
+    rigs.register(node.db, rig, node.clock())
+
+
+def _undo(node: Node, clone: Path) -> None:
+    """Leave nothing of a failed create or join on this machine."""
+    node.close()
+    if clone.exists() and (node.db.server.folder / "accounts.json").exists():
+        node.db.server.stop()
+    shutil.rmtree(clone, ignore_errors=True)
+    shutil.rmtree(node.db.server.folder, ignore_errors=True)
+    node.config.path.unlink(missing_ok=True)
+    node.config.node_path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What joining did."""
+
+    node: Node
+    pull: Pull | None
+    already: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl join --json` prints it."""
+        config = self.node.config
+        return {
+            "schema_version": 1, "upstream": config.upstream, "handle": config.rig_handle,
+            "fork": f"{config.fork_org}/{config.fork_db}", "local_dir": config.local_dir, "already": self.already,
+            "pull": self.pull.number if self.pull else None,
+        }  # fmt: skip
+
+
+def join(
+    where: Paths,
+    upstream: str,
+    *,
+    handle: str | None,
+    display_name: str | None,
+    email: str | None,
+    fork_org: str | None,
+    remote_base: str | None,
+    direct: bool = False,
+    signed: bool = False,
+    say: Say = lambda _: None,
+) -> Joined:
+    """Fork, clone, make a key, and ask upstream to register this rig and its key."""
+    org, db = org_db(upstream)
+    if upstream in configuration.joined(where):
+        return Joined(Node(configuration.read(where, upstream), where), None, already=True)
+    owner = org if direct else fork_org or configuration.setting("DOLTHUB_ORG")
+    if owner is None:
+        raise Usage("name the organisation that owns your fork with --fork-org (or DOLTHUB_ORG)")
+    name(owner, "organisation")
+    home = binary.dolt_home(where.data)
+    who = person(handle or owner, display_name, email, home)
+    spot = place(upstream, remote_base)
+    clone = _fresh(where, upstream)
+    node = Node(_config(where, upstream, who, spot, owner, clone), where)
+    node.config.signing = signed
+    try:
+        _fork_and_clone(node, spot, clone, direct=direct, say=say)
+        pull = _introduce(node, who, direct=direct, say=say)
+        identity.pin(node, node.db.at("main"))
+        node.config.save()
+    except BaseException:
+        _undo(node, clone)
+        raise
+    return Joined(node, pull)
+
+
+def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: Say) -> None:
+    config, hub = node.config, node.hub
+    if hub is None:
+        raise Refused(f"provider {spot.provider!r} cannot be joined by this version")
+    if not hub.exists(config.org, config.db):
+        raise NotFound(f"there is no wasteland {config.upstream} at {spot.folder}", about=config.upstream)
+    if not direct:
+        say("Forking commons...")
+        hub.wait(hub.fork(config.org, config.db, config.fork_org))
+    say("Cloning fork locally...")
+    scratch = Path(tempfile.mkdtemp(prefix=".wl-clone-", dir=clone.parent))
+    try:
+        environment = binary.environment(node.home)
+        binary.run(["clone", hub.url(config.fork_org, config.fork_db), "clone"], cwd=scratch, env=environment, timeout=600)
+        if clone.exists():
+            clone.rmdir()
+        os.rename(scratch / "clone", clone)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    node.db.server.prepare(made_here=True)
+    if config.fork_org != config.org:
+        say("Adding upstream remote...")
+        node.db.add_remote("upstream", spot.url)
+
+
+def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | None:
+    """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
+    db, config, now = node.db, node.config, node.clock()
+    sync.refresh(node)
+    if rigs.get(db, who.handle) is not None and (rigs.get(db, who.handle) or Rig("")).dolthub_org != config.fork_org:
+        raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")
+
+    def register() -> None:
+        _register_on(node, who)
+
+    say("Registering rig...")
+    message = f"Register rig: {who.handle}"
+    if direct:
+        sync.landing(node, message, register, push=True)
+        return None
+    branch = f"wl/register/{who.handle}"
+    db.branch(branch, "main")
+    view = db.at(branch)
+    with view.change(message):
+        rig = Rig(who.handle, who.display_name, config.fork_org, who.hop_uri, who.email or None, VERSION)
+        rigs.register(view, rig, now)
+        _publish_key(node, view)
+    say("Pushing branch to fork...")
+    db.push("origin", branch)
+    return _ask(node, branch, who, say)
+
+
+def _register_on(node: Node, who: Person) -> None:
+    _register(node, who, node.config.fork_org)
+    _publish_key(node, node.db)
+
+
+def _publish_key(node: Node, view: Any) -> None:
+    from wasteland.commons import signatures
+
+    if signatures.supported(view):
+        identity.inception(node, view, node.clock())
+
+
+def _ask(node: Node, branch: str, who: Person, say: Say) -> Pull | None:
+    if node.hub is None:
+        return None
+    say("Opening pull request...")
+    config = node.config
+    return node.hub.open_pull(
+        Branch(config.fork_org, config.fork_db, branch),
+        Branch(config.org, config.db, "main"),
+        f"Register rig: {who.handle}",
+        f"Register rig **{who.handle}** in the commons.",
+        who.handle,
+    )
+
+
+def leave(where: Paths, upstream: str | None) -> Config:
+    """Forget a wasteland: its configuration goes, clone, key and history stay."""
+    config = configuration.load(where, upstream)
+    node = Node(config, where)
+    if config.clone.exists():
+        node.db.server.stop()
+    config.path.unlink()
+    return config

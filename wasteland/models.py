@@ -1,0 +1,175 @@
+"""Rows of the commons, one class a table; the fields are the columns.
+
+A column that we do not know is kept in `extra`: peers add columns, and a row
+that is read and shown must not lose them.  Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Row:
+    """What all rows share: made from a query's row, unknown columns kept."""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The row as an object; columns that the class does not name go to `extra`."""
+        names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        known = {name: value for name, value in row.items() if name in names}
+        rest = {name: value for name, value in row.items() if name not in names}
+        for name in JSON_COLUMNS & known.keys():
+            known[name] = loaded(known[name])
+        made = cls(**known)
+        object.__setattr__(made, "extra", rest)
+        return made
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as `--json` prints it: columns, without those that are NULL."""
+        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        shown |= getattr(self, "extra", {})
+        return {name: jsonable(value) for name, value in shown.items() if value is not None}
+
+
+JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})
+CONTENT = ("title", "description", "project", "type", "priority", "effort_level", "tags")
+
+
+@dataclass(frozen=True)
+class Wanted(Row):
+    """An item of the Wanted Board."""
+
+    id: str
+    title: str = ""
+    description: str | None = None
+    project: str | None = None
+    type: str | None = None
+    priority: int | None = 2
+    tags: list[Any] | None = None
+    posted_by: str | None = None
+    claimed_by: str | None = None
+    status: str | None = "open"
+    effort_level: str | None = "medium"
+    evidence_url: str | None = None
+    sandbox_required: int | None = 0
+    sandbox_scope: Any = None
+    sandbox_min_tier: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completion(Row):
+    """A worker's word that an item is done, with its evidence."""
+
+    id: str
+    wanted_id: str | None = None
+    completed_by: str | None = None
+    evidence: str | None = None
+    validated_by: str | None = None
+    stamp_id: str | None = None
+    parent_completion_id: str | None = None
+    block_hash: str | None = None
+    hop_uri: str | None = None
+    completed_at: datetime | None = None
+    validated_at: datetime | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stamp(Row):
+    """One rig's judgement of another rig's work.
+
+    A dimension of `valence` that we do not know is kept as it is.
+    """
+
+    id: str
+    author: str = ""
+    subject: str = ""
+    valence: dict[str, Any] = field(default_factory=dict)
+    confidence: float | None = 1.0
+    severity: str | None = "leaf"
+    context_id: str | None = None
+    context_type: str | None = None
+    skill_tags: list[Any] | None = None
+    message: str | None = None
+    prev_stamp_hash: str | None = None
+    block_hash: str | None = None
+    hop_uri: str | None = None
+    created_at: datetime | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rig(Row):
+    """A member of the Wasteland."""
+
+    handle: str
+    display_name: str | None = None
+    dolthub_org: str | None = None
+    hop_uri: str | None = None
+    owner_email: str | None = None
+    gt_version: str | None = None
+    trust_level: int | None = 0
+    registered_at: datetime | None = None
+    last_seen: datetime | None = None
+    rig_type: str | None = "human"
+    parent_rig: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowDiff:
+    """One row that differs between two commits: `old` is None for an added row, `new` for a removed one."""
+
+    table: str
+    old: Mapping[str, Any] | None
+    new: Mapping[str, Any] | None
+
+    @property
+    def kind(self) -> str:
+        """`added`, `removed` or `modified`."""
+        return "added" if self.old is None else "removed" if self.new is None else "modified"
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns whose values differ."""
+        old, new = self.old or {}, self.new or {}
+        return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The newer side that exists."""
+        return self.new if self.new is not None else self.old or {}
+
+
+@dataclass(frozen=True)
+class TableDiff:
+    """What differs in one table: its data, its schema, or that it came or went."""
+
+    table: str
+    kind: str
+    data: bool
+    schema: bool
+
+
+def loaded(value: Any) -> Any:
+    """A JSON column, which arrives as text, as a value; text that is not JSON stays text."""
+    if not isinstance(value, (str, bytes)):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def jsonable(value: Any) -> Any:
+    """A value as JSON has it; times are RFC 3339 in UTC, whole seconds."""
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value

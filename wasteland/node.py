@@ -1,0 +1,151 @@
+"""One joined wasteland: its handle, key, database, hub and clock.  The verbs are functions of a Node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wasteland import config as configuration
+from wasteland.config import Config, Paths
+from wasteland.dolt import binary
+from wasteland.dolt.database import Database
+from wasteland.dolt.server import Server
+from wasteland.errors import Refused
+
+if TYPE_CHECKING:
+    from wasteland.hub import Hub
+    from wasteland.keys import Journal, Key, KeyStore
+
+
+def utc_now() -> datetime:
+    """The time, in UTC, whole seconds: what the commons can keep."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass
+class Node:
+    """What a verb works with.  `notices` are said on stderr after the result."""
+
+    config: Config
+    paths: Paths
+    clock: Callable[[], datetime] = utc_now
+    notices: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+
+    @property
+    def handle(self) -> str:
+        """This rig's name in the wasteland."""
+        return self.config.rig_handle
+
+    @cached_property
+    def home(self) -> Path:
+        """The folder that Dolt takes for the user's."""
+        return binary.dolt_home(self.paths.data)
+
+    @cached_property
+    def db(self) -> Database:
+        """The clone's database."""
+        return open_database(self.config, self.home)
+
+    @cached_property
+    def hub(self) -> Hub | None:
+        """Where the forks and pull requests are; None where the provider has no pull requests."""
+        return open_hub(self.config.provider_type, self.config.upstream_url, self.config.upstream, self.home)
+
+    @cached_property
+    def upstream_remote(self) -> str:
+        """The remote that is upstream: a creator's or direct clone has only `origin`."""
+        return "upstream" if "upstream" in self.db.remotes() else "origin"
+
+    @cached_property
+    def keystore(self) -> KeyStore:
+        """The user's keys."""
+        from wasteland.keys import KeyStore
+
+        return KeyStore(self.paths.keys, configuration.setting("WL_KEYSTORE") or "auto")
+
+    @cached_property
+    def key(self) -> Key | None:
+        """This rig's key, or None where it has none yet."""
+        return self.keystore.load(self.handle) if self.keystore.has(self.handle) else None
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal of what this rig has signed."""
+        from wasteland.keys import Journal
+
+        return Journal(self.paths.keys / f"{self.handle}.journal")
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know and that is not the result."""
+        self.notices.append(text)
+
+    def settled(self) -> None:
+        """What was signed may have left this machine: its place in the chain is taken for good."""
+        for sha in self.pending:
+            self.journal.mark_published(sha)
+        self.pending.clear()
+
+    def void(self) -> None:
+        """What was signed has certainly not left this machine: its place in the chain is free again."""
+        for sha in self.pending:
+            self.journal.mark_void(sha)
+        self.pending.clear()
+
+    def close(self) -> None:
+        """End the sessions."""
+        if "db" in self.__dict__:
+            self.db.close()
+
+
+def open_node(upstream: str | None, where: Paths | None = None) -> Node:
+    """The node of the wasteland named, or of the only one joined."""
+    where = where or configuration.paths()
+    return Node(configuration.load(where, upstream), where)
+
+
+def open_database(config: Config, home: Path) -> Database:
+    """The database of a clone; the server starts with the first question."""
+    idle = configuration.setting("WL_SERVER_IDLE") or config.node.get("server_idle")
+    extra = {}
+    for name in ("HOME", "GNUPGHOME"):
+        if value := configuration.setting(name):
+            extra[name] = value
+    server = Server(config.clone, home, idle=float(idle) if idle else None, extra_env=extra)
+    signing = (binary.signing_key(home) or "") if config.signing else None
+    return Database(server, author=author(config, home), signing_key=signing)
+
+
+def author(config: Config, home: Path) -> str:
+    """Who Dolt's commits are by: the user's Dolt identity, else the handle with an address that goes nowhere."""
+    name, email = binary.identity(home)
+    if not name or not email:
+        name, email = config.rig_handle, f"{config.rig_handle}@wasteland.invalid"
+    clean = "".join(char for char in name if char not in "<>\n")
+    return f"{clean} <{email}>"
+
+
+def open_hub(provider: str, url: str, upstream: str, home: Path) -> Hub | None:
+    """The hub of a provider; None where it has no pull requests."""
+    if provider == "file" and url.startswith("file://"):
+        from wasteland.hub.local import LocalHub
+
+        folder = Path(url.removeprefix("file://")).parent.parent
+        return LocalHub(folder, home)
+    return None
+
+
+def need_hub(node: Node) -> Hub:
+    """The node's hub; Refused where its provider has no pull requests."""
+    hub = node.hub
+    if hub is None:
+        raise Refused(
+            f"pull requests at provider {node.config.provider_type!r} are not supported by this version",
+            hint="use the provider's own web page, or wl config set mode wild-west where you may push",
+        )
+    return hub
+

@@ -1,0 +1,318 @@
+"""What a pull request may change: row diffs in, findings out.  Pure; rules read `lifecycle`.
+
+This judges by the object check, the lifecycle table and ownership at
+upstream.  Limits, trust levels and rules about text get their place here.
+
+Everything is read from upstream's own data at the merge base's side: the
+actor is the owner of the fork, never a column of the fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wasteland.attest import Check, Envelope, parse, public_of, verify_envelope
+from wasteland.errors import BadSignature, Refused
+from wasteland.lifecycle import BY_VERB, Item, Transition, forbidden, handle_key, path, same_person
+from wasteland.models import RowDiff, TableDiff
+from wasteland.registry import read_key_log, read_roles
+from wasteland.statements import attestation_row, key_event_row
+
+QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
+ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)
+PROFILE = frozenset({"display_name", "hop_uri", "owner_email", "gt_version", "last_seen"})
+VALIDATION = frozenset({"validated_by", "stamp_id", "validated_at"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule says of one row or table: its verdict, the rule's name, and a sentence."""
+
+    verdict: str
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """What the rules read of upstream: rows at its main, by id."""
+
+    wasteland: str
+    rigs: Mapping[str, Mapping[str, Any]]
+    completions: Mapping[str, Mapping[str, Any]]
+    roles: Callable[[str], frozenset[str]]
+    key_events: Callable[[str], Sequence[Envelope]]
+    role_documents: Sequence[Envelope] = ()
+
+
+@dataclass
+class Judgement:
+    """All findings about one pull request; `steps` are the item's transitions it holds."""
+
+    findings: list[Finding] = field(default_factory=list)
+    steps: dict[str, list[Transition]] = field(default_factory=dict)
+    actor: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The worst of all findings; `reject` for a change that holds nothing."""
+        return max((f.verdict for f in self.findings), key=ORDER.index, default=REJECT)
+
+    def add(self, verdict: str, rule: str, detail: str) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(verdict, rule, detail))
+
+
+def objects(tables: Iterable[TableDiff]) -> list[str]:
+    """What a diff carries besides rows of ordinary tables, as sentences; empty where it is clean."""
+    found = []
+    for diff in tables:
+        if diff.table.startswith("dolt_"):
+            found.append(f"system table {diff.table} {diff.kind}")
+        elif diff.schema or diff.kind in ("dropped", "renamed", "added"):
+            found.append(f"the schema of {diff.table} {'changed' if diff.kind == 'modified' else 'was ' + diff.kind}")
+    return found
+
+
+def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -> Judgement:
+    """The verdict on the net rows of a pull request from the fork of `org`."""
+    verdict = Judgement()
+    by_table: dict[str, list[RowDiff]] = {}
+    for row in rows:
+        by_table.setdefault(row.table, []).append(row)
+    _rigs(by_table.pop("rigs", []), org, upstream, verdict)
+    actor = _actor(rows, org, upstream)
+    verdict.actor = actor
+    if actor is None and by_table:
+        verdict.add(REJECT, "OWNER", f"no rig of {org} is registered upstream, and this does not register one")
+        return verdict
+    who = actor or ""
+    _items(by_table.pop("wanted", []), by_table, who, upstream, verdict)
+    _completions(by_table.pop("completions", []), who, verdict)
+    _stamps(by_table.pop("stamps", []), who, rows, upstream, verdict)
+    _key_events(by_table.pop("wl_key_events", []), who, upstream, check, verdict)
+    _attestations(by_table.pop("wl_attestations", []), who, rows, upstream, check, verdict)
+    _roles(by_table.pop("wl_roles", []), upstream, check, verdict)
+    for table in sorted(by_table):
+        verdict.add(REJECT, "G-UNKNOWN", f"rows of {table} are not for pull requests")
+    return verdict
+
+
+def _actor(rows: Sequence[RowDiff], org: str, upstream: Upstream) -> str | None:
+    """The handle that acts: the fork owner's rig that the rows speak of, else its only or first one."""
+    own = sorted(h for h, rig in upstream.rigs.items() if rig.get("dolthub_org") == org)
+    own += [str(r.row["handle"]) for r in rows if r.table == "rigs" and r.kind == "added" and r.row.get("dolthub_org") == org]
+    named = {
+        str(value)
+        for row in rows
+        for column, value in row.row.items()
+        if column in ("claimed_by", "posted_by", "completed_by", "author", "signer", "handle", "validated_by")
+    }
+    return next((handle for handle in own if handle in named), own[0] if own else None)
+
+
+def _rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: Judgement) -> None:
+    for row in rows:
+        handle = str(row.row.get("handle"))
+        if row.kind == "added":
+            why = _new_rig(row.row, handle, org, upstream)
+            verdict.add(REJECT if why else REVIEW, "RIG-ADD", why or f"registers {handle}")
+        elif row.kind == "modified" and (row.old or {}).get("dolthub_org") == org and row.columns <= PROFILE:
+            verdict.add(AUTO, "RIG-SELF", f"{handle} changes its own profile")
+        else:
+            columns = ", ".join(sorted(row.columns))
+            verdict.add(REJECT, "RIG-OTHER", f"{org} may not {row.kind.removesuffix('d')} {columns} of rig {handle}")
+
+
+def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream) -> str | None:
+    if row.get("dolthub_org") != org:
+        return f"{handle} is registered for {row.get('dolthub_org')}, but the fork is {org}'s"
+    if not handle.isascii() or not handle.replace("-", "").replace("_", "").isalnum():
+        return f"the handle {handle} has characters that handles do not have"
+    twin = next((other for other in upstream.rigs if handle_key(other) == handle_key(handle)), None)
+    if twin:
+        return f"the handle {handle} can be taken for {twin}"
+    if (row.get("trust_level") or 0) > 1:
+        return f"{handle} gives itself trust level {row.get('trust_level')}"
+    parent = row.get("parent_rig")
+    if parent and upstream.rigs.get(parent, {}).get("dolthub_org") != org:
+        return f"{handle} names a parent that is not {org}'s"
+    return None
+
+
+def _items(
+    rows: Sequence[RowDiff],
+    rest: Mapping[str, list[RowDiff]],
+    actor: str,
+    upstream: Upstream,
+    verdict: Judgement,
+) -> None:
+    roles = upstream.roles(actor)
+    for row in rows:
+        item_id = str(row.row.get("id"))
+        if row.new is None:
+            verdict.add(REJECT, "WANT-GONE", f"{item_id} is deleted; items are withdrawn, not removed")
+            continue
+        done = [c for c in upstream.completions.values() if c.get("wanted_id") == item_id]
+        worker = str(done[-1]["completed_by"]) if done else None
+        try:
+            steps = path(row.old, row.new, actor, roles, worker)
+        except Refused as error:
+            verdict.add(REJECT, "WANT-STEP", error.message)
+            continue
+        stamped = any(_about(r, item_id) for r in rest.get("completions", []) if r.kind == "modified")
+        if steps[-1].verb == "accept" and not stamped:
+            steps = [*steps[:-1], BY_VERB["close"]]
+            why = forbidden(steps[-1], actor, roles, Item.of(row.old or row.new, worker))
+            if why:
+                verdict.add(REJECT, "WANT-STEP", why)
+                continue
+        verdict.steps[item_id] = steps
+        missing = _missing_rows(item_id, steps, rest)
+        verbs = ", ".join(step.verb for step in steps)
+        verdict.add(REJECT if missing else AUTO, "WANT-STEP", missing or f"{actor}: {verbs} {item_id}")
+
+
+def _about(row: RowDiff, item_id: str) -> bool:
+    return row.row.get("wanted_id") == item_id
+
+
+def _missing_rows(
+    item_id: str, steps: list[Transition], rest: Mapping[str, list[RowDiff]]
+) -> str | None:
+    """Why the rows that must come with the steps are not there; None where they are."""
+    found = {row.kind for row in rest.get("completions", []) if _about(row, item_id)}
+    wanted_rows: frozenset[str] = frozenset().union(*(step.rows for step in steps))
+    expected = {
+        kind
+        for mark, kind in (("+completions", "added"), ("~completions", "modified"), ("-completions", "removed"))
+        if mark in wanted_rows
+    }
+    if found != expected and not ("added" in expected and found == {"added", "removed"}):
+        return f"{item_id} must come with a completion that is {' and '.join(sorted(expected)) or 'left as it is'}"
+    if "+stamps" in wanted_rows and not rest.get("stamps"):
+        return f"{item_id} is completed without a stamp by a rig that may only accept"
+    return None
+
+
+def _completions(rows: Sequence[RowDiff], actor: str, verdict: Judgement) -> None:
+    for row in rows:
+        said, item_id = row.row, str(row.row.get("wanted_id"))
+        verbs = {step.verb for step in verdict.steps.get(item_id, [])}
+        if row.kind == "added":
+            honest = said.get("completed_by") == actor and not any(said.get(name) for name in VALIDATION)
+            ok, rule = "done" in verbs and honest, "COMP-ADD"
+        elif row.kind == "modified":
+            ok, rule = "accept" in verbs and row.columns <= VALIDATION and said.get("validated_by") == actor, "COMP-VALIDATE"
+        else:
+            ok, rule = "reject" in verbs and not said.get("stamp_id"), "COMP-REJECTED"
+        verdict.add(AUTO if ok else REJECT, rule, f"completion {said.get('id')} of {item_id} {row.kind} by {actor}")
+
+
+def _stamps(
+    rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+) -> None:
+    for row in rows:
+        said = row.row
+        why = _bad_stamp(row, actor, everything, upstream, verdict)
+        verdict.add(
+            REJECT if why else AUTO, "STAMP-ADD", why or f"{actor} stamps {said.get('subject')} for {said.get('context_id')}"
+        )
+
+
+def _bad_stamp(
+    row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+) -> str | None:
+    said = row.row
+    if row.kind != "added":
+        return f"stamp {said.get('id')} was {row.kind}; stamps are never changed"
+    if said.get("author") != actor:
+        return f"stamp {said.get('id')} is in the name of {said.get('author')}, but {actor} wrote it"
+    if same_person(actor, str(said.get("subject"))):
+        return "nobody stamps their own work"
+    about = upstream.completions.get(str(said.get("context_id")))
+    if about is None or about.get("completed_by") != said.get("subject"):
+        return f"stamp {said.get('id')} is not about a completion of {said.get('subject')}"
+    if "accept" not in {step.verb for step in verdict.steps.get(str(about.get("wanted_id")), [])}:
+        return f"stamp {said.get('id')} comes without accepting {about.get('wanted_id')}"
+    if not any(r.table == "completions" and r.row.get("stamp_id") == said.get("id") for r in everything):
+        return f"stamp {said.get('id')} is not named by its completion"
+    return None
+
+
+def _key_events(
+    rows: Sequence[RowDiff], actor: str, upstream: Upstream, check: Check, verdict: Judgement
+) -> None:
+    for row in rows:
+        handle = str(row.row.get("handle"))
+        why = None
+        try:
+            envelope = Envelope.from_columns(row.row["payload"], row.row["signatures"])
+            if row.kind != "added" or handle != actor:
+                why = f"{actor} may not change the keys of {handle}"
+            else:
+                read_key_log([*upstream.key_events(handle), envelope], handle, upstream.wasteland, check)
+                why = _index(row.row, key_event_row(envelope, parse(envelope.payload), row.row["created_at"]))
+        except BadSignature as error:
+            why = error.message
+        verdict.add(REJECT if why else AUTO, "KEYS", why or f"publishes a key of {handle}")
+
+
+def _index(row: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    """Columns that repeat the payload must repeat it."""
+    wrong = sorted(name for name, value in expected.items() if row.get(name) != value)
+    return f"columns {', '.join(wrong)} differ from the signed payload" if wrong else None
+
+
+def _attestations(
+    rows: Sequence[RowDiff],
+    actor: str,
+    everything: Sequence[RowDiff],
+    upstream: Upstream,
+    check: Check,
+    verdict: Judgement,
+) -> None:
+    fresh = [
+        Envelope.from_columns(r.row["payload"], r.row["signatures"])
+        for r in everything
+        if r.table == "wl_key_events" and r.kind == "added" and r.row.get("handle") == actor
+    ]
+    for row in rows:
+        why = _bad_attestation(row, actor, [*upstream.key_events(actor), *fresh], upstream, check)
+        verdict.add(REJECT if why else AUTO, "ATTEST", why or f"signed by {actor}: {row.row.get('subject_id')}")
+
+
+def _bad_attestation(
+    row: RowDiff, actor: str, events: Sequence[Envelope], upstream: Upstream, check: Check
+) -> str | None:
+    if row.kind != "added":
+        return f"an attestation was {row.kind}; they are never changed"
+    if row.row.get("signer") != actor:
+        return f"an attestation in the name of {row.row.get('signer')} comes from {actor}"
+    try:
+        envelope = Envelope.from_columns(row.row["payload"], row.row["signatures"])
+        log = read_key_log(events, actor, upstream.wasteland, check)
+        statement = verify_envelope(envelope, [key.public for key in log.keys], check)
+        said = statement["predicate"]
+        if said["wasteland"] != upstream.wasteland or said["author"]["handle"] != actor:
+            return "an attestation was signed for another wasteland or rig"
+        public_of(said["author"]["did"])
+        return _index(row.row, attestation_row(envelope, statement, row.row["created_at"]))
+    except BadSignature as error:
+        return error.message
+
+
+def _roles(rows: Sequence[RowDiff], upstream: Upstream, check: Check, verdict: Judgement) -> None:
+    if not rows:
+        return
+    try:
+        if any(row.kind != "added" for row in rows):
+            raise BadSignature("a version of the roles was changed")
+        added = [Envelope.from_columns(r.row["payload"], r.row["signatures"]) for r in rows]
+        read_roles([*upstream.role_documents, *added], upstream.wasteland, check)
+    except BadSignature as error:
+        verdict.add(REJECT, "ROLES", error.message)
+    else:
+        verdict.add(REVIEW, "ROLES", "a new version of the roles, signed by a root")

@@ -1,0 +1,294 @@
+"""Keep the clone level with upstream, and land what is ours; nothing unpushed is ever deleted.
+
+`main` follows upstream's main.  A branch `wl/<rig>/<item>` holds a rig's work
+on one item until it has landed: when its head is an ancestor of upstream's
+main, or a commit there names it in a trailer.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from wasteland.commons import wanted
+from wasteland.dolt.database import MergeConflict, PushRejected
+from wasteland.errors import Conflict, NotFound, Refused
+from wasteland.node import Node
+
+MAIN = "main"
+TRAILER = "Wasteland-Head: "
+ATTEMPTS = 8
+
+Result = TypeVar("Result")
+
+
+def refresh(node: Node) -> str:
+    """Fetch upstream and bring `main` level with it; upstream's head.
+
+    Raises Unreachable when upstream does not answer and Refused when its
+    history was rewritten or carries something that is not rows; nothing is
+    changed then.
+    """
+    with node.db.locked():
+        node.db.fetch(node.upstream_remote)
+        return integrate(node)
+
+
+def integrate(node: Node) -> str:
+    """Bring `main` level with upstream as last fetched; upstream's head.
+
+    Commits of ours that upstream lacks are kept: merged where they fit, else
+    set aside on a branch of their own, and said so.
+    """
+    db = node.db
+    theirs = db.find(f"{node.upstream_remote}/{MAIN}")
+    if theirs is None:
+        raise NotFound(f"upstream {node.config.upstream} has no branch main", about=node.config.upstream)
+    ours = db.hash_of(MAIN)
+    _refuse_rewritten(node, theirs)
+    if ours != theirs and not db.is_ancestor(theirs, ours):
+        refuse_objects(node, ours, theirs)
+        db.refuse_dirty()
+        if db.is_ancestor(ours, theirs):
+            db.reset(theirs)
+        else:
+            _join(node, ours, theirs)
+    if node.config.node.get("seen_upstream") != theirs:
+        node.config.node["seen_upstream"] = theirs
+        node.config.save_node()
+    return theirs
+
+
+def _refuse_rewritten(node: Node, theirs: str) -> None:
+    seen = node.config.node.get("seen_upstream")
+    if seen and seen != theirs and node.db.find(seen) and not node.db.is_ancestor(seen, theirs):
+        raise Refused(
+            f"upstream's history was rewritten: its main was {seen} and is now {theirs}, which does not contain it",
+            about=node.config.upstream,
+            hint="ask the maintainers; your clone was left as it was",
+        )
+
+
+def refuse_objects(node: Node, old: str, new: str) -> None:
+    """Refused when the way from one commit to another changes more than rows of ordinary tables."""
+    from wasteland.policy import objects
+
+    found = objects(node.db.diff_tables(old, new))
+    if found:
+        raise Refused(
+            "upstream carries changes that are not rows: " + "; ".join(found),
+            about=node.config.upstream,
+            hint="nothing was taken over; a maintainer must explain them",
+        )
+
+
+def _join(node: Node, ours: str, theirs: str) -> None:
+    db = node.db
+    url = db.remotes().get(node.upstream_remote, node.upstream_remote)
+    try:
+        db.merge(theirs, f"Merge branch 'main' of {url} into main")
+    except MergeConflict as conflict:
+        name = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
+        db.branch(name, ours)
+        db.reset(theirs)
+        node.notice(
+            f"local commits on main conflict with upstream ({', '.join(sorted(conflict.tables))}) "
+            f"and were set aside as branch {name}"
+        )
+
+
+def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) -> Result:
+    """Wild-west: one commit on `main`, pushed; lost races are judged anew on what upstream holds.
+
+    `act` judges and writes, and may run several times.  When it refuses or
+    upstream cannot be reached, `main` is what it was.
+    """
+    db = node.db
+    with db.locked():
+        for attempt in range(ATTEMPTS):
+            before = db.hash_of(MAIN)
+            with db.change(message):
+                result = act()
+            if not push:
+                node.settled()
+                return result
+            try:
+                db.push(node.upstream_remote, MAIN)
+            except PushRejected:
+                db.reset(before)
+                node.void()
+                integrate(node)
+                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
+                continue
+            except BaseException:
+                db.reset(before)
+                node.settled()
+                raise
+            node.settled()
+            _push_fork(node)
+            return result
+    raise Conflict(
+        f"upstream moved {ATTEMPTS} times while this command tried to land", hint="nothing was changed; try again"
+    )
+
+
+def _push_fork(node: Node) -> None:
+    """Keep the fork's main level, where there is a fork; upstream has it already, so failing is only a notice."""
+    if node.upstream_remote == "origin":
+        return
+    try:
+        node.db.push("origin", MAIN)
+    except Conflict:
+        node.notice(f"the fork {node.config.fork_org}/{node.config.fork_db} has commits of its own on main; not pushed")
+    except Exception as error:  # noqa: BLE001
+        node.notice(f"the fork was not updated: {error}")
+
+
+def item_branch(node: Node, wanted_id: str) -> str:
+    """The branch for this rig's work on an item."""
+    return f"wl/{node.handle}/{wanted_id}"
+
+
+def landed(node: Node, branch: str) -> bool:
+    """Whether upstream's main holds what `branch` holds, by ancestry or by a trailer that names its head."""
+    db = node.db
+    upstream = db.find(f"{node.upstream_remote}/{MAIN}") or db.hash_of(MAIN)
+    head = db.hash_of(branch)
+    if db.is_ancestor(head, upstream):
+        return True
+    base = db.merge_base(head, upstream)
+    return any(f"{TRAILER}{head}" in commit.message for commit in db.log(upstream, without=base))
+
+
+def drop(node: Node, branch: str, *, push: bool) -> None:
+    """Delete a branch whose work is upstream or is nothing, here and on the fork."""
+    node.db.delete_branch(branch)
+    if push:
+        _drop_remote(node, branch)
+
+
+def _drop_remote(node: Node, branch: str) -> None:
+    if node.db.find(f"origin/{branch}") is None:
+        return
+    try:
+        node.db.push("origin", f":{branch}")
+    except Exception as error:  # noqa: BLE001
+        node.notice(f"branch {branch} could not be deleted on the fork: {error}")
+
+
+def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
+    """The live branch of this rig for an item, level with upstream's word on it, or None.
+
+    A landed branch is deleted.  One that conflicts with what landed instead is
+    kept under `lost/` and its pull request closed: it never answers for the item.
+    """
+    db, branch = node.db, item_branch(node, wanted_id)
+    if not db.is_branch(branch):
+        return None
+    if landed(node, branch):
+        drop(node, branch, push=push)
+        return None
+    head, main = db.hash_of(branch), db.hash_of(MAIN)
+    base = db.merge_base(head, main)
+    if base in (main, None) or not _touched(node, str(base), main, wanted_id):
+        return branch
+    try:
+        db.at(branch).merge(MAIN, f"Merge branch 'main' into {branch}")
+    except MergeConflict:
+        _lose(node, branch, head, push=push)
+        return None
+    if not net_change(node, branch):
+        drop(node, branch, push=push)
+        return None
+    return branch
+
+
+def _touched(node: Node, old: str, new: str, wanted_id: str) -> bool:
+    rows = [r for table in ("wanted", "completions") for r in node.db.diff(old, new, table)]
+    return any(wanted_id in (row.row.get("id"), row.row.get("wanted_id")) for row in rows)
+
+
+def _lose(node: Node, branch: str, head: str, *, push: bool) -> None:
+    kept = f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
+    node.db.rename_branch(branch, kept)
+    node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
+    if push:
+        close_pull(node, branch, "Superseded: another change of this item landed first.")
+        _drop_remote(node, branch)
+
+
+def close_pull(node: Node, branch: str, text: str) -> None:
+    """Close this rig's open pull request from `branch`, if there is one, with a comment."""
+    pull = find_pull(node, branch)
+    if pull is not None and node.hub is not None:
+        node.hub.comment(node.config.org, node.config.db, pull.number, node.handle, text)
+        node.hub.close(node.config.org, node.config.db, pull.number)
+
+
+def find_pull(node: Node, branch: str):  # type: ignore[no-untyped-def]
+    """The open pull request from a branch of this rig's fork, or None."""
+    if node.hub is None:
+        return None
+    for pull in node.hub.pulls(node.config.org, node.config.db):
+        source = pull.source
+        if (source.org, source.db, source.name) == (node.config.fork_org, node.config.fork_db, branch):
+            return pull
+    return None
+
+
+def net_change(node: Node, branch: str) -> bool:
+    """Whether `branch` differs from `main` in more than times and signatures."""
+    db = node.db
+    base = db.merge_base(branch, MAIN)
+    volatile = {"updated_at", "last_seen"}
+    return any(
+        row.kind != "modified" or row.columns - volatile
+        for row in db.diff_all(str(base), db.hash_of(branch))
+        if row.table != "wl_attestations"
+    )
+
+
+def sync(node: Node, *, dry_run: bool = False) -> dict[str, object]:
+    """Bring everything level: main, landed branches, and say what changed.
+
+    With `dry_run`, only fetch and count the rows that would come.
+    """
+    db = node.db
+    with db.locked():
+        before = db.hash_of(MAIN)
+        db.fetch(node.upstream_remote)
+        theirs = db.find(f"{node.upstream_remote}/{MAIN}")
+        if theirs is None:
+            raise NotFound(f"upstream {node.config.upstream} has no branch main", about=node.config.upstream)
+        incoming = _incoming(node, before, theirs)
+        if dry_run:
+            return {"dry_run": True, "head": before, "upstream": theirs, "incoming": incoming}
+        integrate(node)
+        cleaned = _clean(node)
+    node.config.last_sync_at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    node.config.save()
+    counts = wanted.counts(db)
+    return {"dry_run": False, "head": db.hash_of(MAIN), "incoming": incoming, "cleaned": cleaned, **counts}
+
+
+def _incoming(node: Node, old: str, new: str) -> dict[str, dict[str, int]]:
+    if node.db.is_ancestor(new, old):
+        return {}
+    found: dict[str, dict[str, int]] = {}
+    base = node.db.merge_base(old, new) or old
+    for row in node.db.diff_all(base, new):
+        kinds = found.setdefault(row.table, {"added": 0, "modified": 0, "removed": 0})
+        kinds[row.kind] += 1
+    return found
+
+
+def _clean(node: Node) -> list[str]:
+    """Delete this rig's branches that have landed; their names."""
+    gone = []
+    for branch in node.db.branches(f"wl/{node.handle}/") | node.db.branches(f"wl/register/{node.handle}"):
+        if landed(node, branch):
+            drop(node, branch, push=node.hub is not None)
+            gone.append(branch)
+    return gone

@@ -1,13 +1,13 @@
 """What can go wrong in a town, as a user would sort it; exit codes are those of `wl`.
 
-    TownError        1   something failed that has no class of its own
-      Usage         64   the words of the command are wrong
-      NotFound       4   no such bead, rig, town
-      Conflict       5   two changes meet
-      Refused        6   a rule says no
-      Unreachable    8   a repository, a remote or a program did not answer
-      Misconfigured  9   configuration or installation must be mended first
-      OverBudget    10   there is no budget, or it is spent
+TownError        1   something failed that has no class of its own
+  Usage         64   the words of the command are wrong
+  NotFound       4   no such bead, rig, town
+  Conflict       5   two changes meet
+  Refused        6   a rule says no
+  Unreachable    8   a repository, a remote or a program did not answer
+  Misconfigured  9   configuration or installation must be mended first
+  OverBudget    10   there is no budget, or it is spent
 """
 
 from __future__ import annotations

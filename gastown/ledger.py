@@ -57,7 +57,9 @@ class Ledger:
             self._db.execute(f"PRAGMA {pragma}")
         if (version := self._db.execute("PRAGMA user_version").fetchone()[0]) != SCHEMA_VERSION:
             self._db.close()
-            raise Misconfigured(f"the ledger has schema {version}; this program reads {SCHEMA_VERSION}", about=str(path))
+            raise Misconfigured(
+                f"the ledger has schema {version}; this program reads {SCHEMA_VERSION}", about=str(path)
+            )
 
     @staticmethod
     def create(path: Path) -> None:
@@ -106,7 +108,9 @@ class Ledger:
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a value of the town."""
-        self._db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+        self._db.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+        )
 
     # Rigs.
 
@@ -137,8 +141,12 @@ class Ledger:
             try:
                 self._insert("bead", asdict(bead))
             except sqlite3.IntegrityError as error:
-                raise Conflict(f"there is a bead {bead.id} or one for {bead.wanted_id} already", about=bead.id) from error
-            self.event("bead.added", bead.id, rig=bead.rig, wanted_id=bead.wanted_id, budget_seconds=bead.budget_seconds)
+                raise Conflict(
+                    f"there is a bead {bead.id} or one for {bead.wanted_id} already", about=bead.id
+                ) from error
+            self.event(
+                "bead.added", bead.id, rig=bead.rig, wanted_id=bead.wanted_id, budget_seconds=bead.budget_seconds
+            )
 
     def beads(self) -> list[Bead]:
         """All beads, oldest first."""
@@ -163,7 +171,9 @@ class Ledger:
             models.check_phase(old, to)
             now = self.now()
             self._update("bead", "id", bead_id, {**columns, "phase": to, "updated_at": now}, ("phase", old))
-            self.event(f"bead.{to}", bead_id, old=old, **{k: v for k, v in columns.items() if k in ("reason", "held_for")})
+            self.event(
+                f"bead.{to}", bead_id, old=old, **{k: v for k, v in columns.items() if k in ("reason", "held_for")}
+            )
 
     def note_bead(self, bead_id: str, **columns: object) -> None:
         """Change columns of a bead without moving it; silent when nothing differs."""

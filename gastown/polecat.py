@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 from gastown import agent, budget, queue
 from gastown.clone import Clone, Found
@@ -119,6 +118,9 @@ def settle(town: Town, run: Run) -> bool:
     ending = ending or agent.ending(folder)
     if ending is None:
         _lost(town, run)
+    elif town.box.level == "L0" and run.level != "L0":
+        town.ledger.note_bead(run.bead, reason=f"{NO_BOX}, and what a box left is read in a box only")
+        return False
     else:
         _ended(town, run, ending)
     step("run.settled")
@@ -186,7 +188,7 @@ def _take(town: Town, run: Run, ending: Ending) -> str:
     _check(found)
     assert found.bundle is not None
     file = folder / "work.bundle"
-    _write(file, found.bundle)
+    file.write_bytes(found.bundle)
     repo = town.repo(town.ledger.load_rig(town.ledger.load_bead(run.bead).rig))
     head = repo.take(file)
     if not repo.is_ancestor(run.base, head):
@@ -202,10 +204,6 @@ def _check(found: Found) -> None:
         raise Refused("the run left uncommitted changes:\n" + "\n".join(found.dirty[:20]))
     if found.bundle is None:
         raise Refused("the run left no commits")
-
-
-def _write(file: Path, content: bytes) -> None:
-    file.write_bytes(content)
 
 
 def _failed(town: Town, run: Run, wall: int, error: TownError) -> None:

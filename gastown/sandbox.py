@@ -69,7 +69,13 @@ class Box:
         return inside
 
     def command(
-        self, argv: Sequence[str], mounts: Sequence[Mount], *, cwd: str, env: Mapping[str, str], binds: Sequence[str] = ()
+        self,
+        argv: Sequence[str],
+        mounts: Sequence[Mount],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        binds: Sequence[str] = (),
     ) -> list[str]:
         """The whole argv that runs `argv` at this level, with exactly this environment.
 

@@ -158,9 +158,7 @@ def main(folder: Path) -> None:
     if not mine:
         os._exit(0)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    ending = supervise(
-        command["argv"], log, cap=command["cap"], seconds=command["seconds"], stop=lambda: bool(stopped)
-    )
+    ending = supervise(command["argv"], log, cap=command["cap"], seconds=command["seconds"], stop=lambda: bool(stopped))
     os.fsync(log)
     write_over(folder / "exit.json", ending._asdict())
 

@@ -1,5 +1,5 @@
 -- What we add to a commons: signatures, key logs, roles, the transparency log.
--- No table of the protocol changes; peers that do not know these leave them alone.
+-- No table of the protocol changes, and peers that do not know these leave them alone.
 
 -- Signed stamps and completions, one link of their signer's chain each.
 -- All but payload and signatures is an index over the payload.
@@ -12,7 +12,7 @@ CREATE TABLE wl_attestations (
   key_id VARCHAR(128) NOT NULL,
   chain_seq INT NOT NULL,
   chain_prev CHAR(64) NOT NULL,
-  payload LONGTEXT NOT NULL,      -- the exact signed bytes; a JSON column would rewrite them
+  payload LONGTEXT NOT NULL,      -- the exact signed bytes, a JSON column would rewrite them
   signatures LONGTEXT NOT NULL,   -- the "signatures" array of the DSSE envelope
   created_at TIMESTAMP NOT NULL,
   KEY ix_chain (signer, chain_seq),  -- not UNIQUE: two open pull requests may meet, and equivocation must be showable
@@ -33,7 +33,7 @@ CREATE TABLE wl_key_events (
   UNIQUE KEY uq_seq (handle, seq)
 );
 
--- Who may do what here; each version is signed by a root of the one before.
+-- Who may do what here: each version is signed by a root of the one before.
 CREATE TABLE wl_roles (
   version INT PRIMARY KEY,
   payload LONGTEXT NOT NULL,

@@ -370,6 +370,7 @@ def _propose(
             with db.at(branch).change(message):
                 act(db.at(branch))
         except BaseException:
+            node.unsettled()
             if created:
                 db.delete_branch(branch)
             raise

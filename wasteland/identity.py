@@ -124,20 +124,15 @@ def attest(node: Node, db: Database, make: Callable[[Link, Party], Statement]) -
     urn = wasteland_id(node, db)
     with node.journal.locked():
         _recover(node, db, urn)
-        seq, prev = node.journal.head(urn)
-        statement = make(Link(seq, prev), Party(node.handle, node.key.did))
+        statement = make(node.journal.head(urn), Party(node.handle, node.key.did))
         envelope = _signed(node, statement)
         row = _row(envelope)
-        node.journal.append(
-            wasteland=urn, seq=seq, prev=prev, envelope=envelope,
-            subject_table=row["subject_table"], subject_id=row["subject_id"],
-        )  # fmt: skip
+        node.journal.append(envelope)
         node.pending.append(envelope.sha256)
         present = signatures.digests(db, node.handle)
         for entry in node.journal.entries(urn):
             if entry.payload_sha256 not in present:
-                earlier = Envelope.from_columns(entry.payload, entry.signatures)
-                signatures.insert_attestation(db, _row(earlier))
+                signatures.insert_attestation(db, _row(entry.envelope))
         signatures.insert_attestation(db, row)
     return envelope
 
@@ -155,7 +150,7 @@ def _recover(node: Node, db: Database, urn: str) -> None:
     open_entries = [entry for entry in journal.unpublished(urn) if entry.payload_sha256 not in node.pending]
     if open_entries:
         found = _everywhere(node, db)
-        for entry in open_entries:
+        for entry in reversed(open_entries):
             if entry.payload_sha256 in found:
                 journal.mark_published(entry.payload_sha256)
             else:
@@ -163,7 +158,7 @@ def _recover(node: Node, db: Database, urn: str) -> None:
     if not journal.entries(urn):
         known = [e for e in signatures.of_signer(db, node.handle) if parse(e.payload)["predicate"]["wasteland"] == urn]
         if known:
-            journal.import_entries(urn, known)
+            journal.import_entries(known)
 
 
 def _everywhere(node: Node, db: Database) -> set[str]:

@@ -14,11 +14,12 @@ from wasteland.config import Config, Paths
 from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
-from wasteland.errors import Refused
+from wasteland.errors import NotFound, Refused
 
 if TYPE_CHECKING:
     from wasteland.hub import Hub
-    from wasteland.keys import Journal, Key, KeyStore
+    from wasteland.journal import Journal
+    from wasteland.keys import Key, KeyStore
 
 
 def utc_now() -> datetime:
@@ -66,17 +67,20 @@ class Node:
         """The user's keys."""
         from wasteland.keys import KeyStore
 
-        return KeyStore(self.paths.keys, configuration.setting("WL_KEYSTORE") or "auto")
+        return KeyStore(self.paths.keys, "file" if configuration.setting("WL_KEYSTORE") == "file" else "auto")
 
     @cached_property
     def key(self) -> Key | None:
         """This rig's key, or None where it has none yet."""
-        return self.keystore.load(self.handle) if self.keystore.has(self.handle) else None
+        try:
+            return self.keystore.load(self.handle)
+        except NotFound:
+            return None
 
     @cached_property
     def journal(self) -> Journal:
         """The journal of what this rig has signed."""
-        from wasteland.keys import Journal
+        from wasteland.journal import Journal
 
         return Journal(self.paths.keys / f"{self.handle}.journal")
 
@@ -88,6 +92,10 @@ class Node:
         """What was signed may have left this machine: its place in the chain is taken for good."""
         for sha in self.pending:
             self.journal.mark_published(sha)
+        self.pending.clear()
+
+    def unsettled(self) -> None:
+        """A commit failed, perhaps after it was made: the next signature looks for it before it goes on."""
         self.pending.clear()
 
     def void(self) -> None:

@@ -109,8 +109,12 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     with db.locked():
         for attempt in range(ATTEMPTS):
             before = db.hash_of(MAIN)
-            with db.change(message):
-                result = act()
+            try:
+                with db.change(message):
+                    result = act()
+            except BaseException:
+                node.unsettled()
+                raise
             if not push:
                 node.settled()
                 return result

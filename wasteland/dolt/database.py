@@ -290,7 +290,7 @@ class Database:
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether the commit `old` is `new` or one of its ancestors."""
-        return old == new or bool(self._plain("SELECT has_ancestor(%s, %s) AS yes", (new, old))[0]["yes"])
+        return old == new or bool(self._plain("SELECT has_ancestor(%s, %s) AS answer", (new, old))[0]["answer"])
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both have; None for unrelated histories."""
@@ -324,13 +324,13 @@ class Database:
     def diff_tables(self, old: str, new: str) -> list[TableDiff]:
         """The tables that differ between two commits, system tables included."""
         found = self._plain(
-            "SELECT from_table_name AS was, to_table_name AS now, diff_type, data_change, schema_change "
+            "SELECT from_table_name AS old_name, to_table_name AS new_name, diff_type, data_change, schema_change "
             "FROM dolt_diff_summary(%s, %s)",
             (old, new),
         )
         return [
             TableDiff(
-                str(r["now"] or r["was"]), str(r["diff_type"]), bool(r["data_change"]), bool(r["schema_change"])
+                str(r["new_name"] or r["old_name"]), str(r["diff_type"]), bool(r["data_change"]), bool(r["schema_change"])
             )
             for r in found
         ]

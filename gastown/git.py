@@ -80,17 +80,16 @@ def _env(origin: str) -> dict[str, str]:
     return made
 
 
-def _run(argv: Sequence[str], origin: str = "", stdin: bytes | int | None = None) -> subprocess.CompletedProcess[bytes]:
-    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+def _run(argv: Sequence[str], origin: str = "", given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
             ["git", *argv],
-            env=_env(origin),
+            env=_env(origin) | env,
             cwd="/",
+            input=given,
             capture_output=True,
             check=False,
             timeout=TIMEOUT,
-            **given,  # type: ignore[call-overload]
         )
     except FileNotFoundError as error:
         raise Misconfigured("git is not installed", hint="install git 2.38 or later") from error
@@ -143,11 +142,11 @@ class Repo:
         self.origin = origin
         self.branch = branch
 
-    def _git(self, *argv: str, stdin: bytes | int | None = None) -> subprocess.CompletedProcess[bytes]:
-        return _run([f"--git-dir={self.path}", *argv], self.origin, stdin)
+    def _git(self, *argv: str, given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+        return _run([f"--git-dir={self.path}", *argv], self.origin, given, **env)
 
-    def _ok(self, *argv: str, stdin: bytes | int | None = None) -> str:
-        done = self._git(*argv, stdin=stdin)
+    def _ok(self, *argv: str, given: bytes = b"", **env: str) -> str:
+        done = self._git(*argv, given=given, **env)
         if done.returncode:
             raise TownError(f"git {argv[0]} failed: {_last(done)}", about=str(self.path))
         return done.stdout.decode("utf-8", "surrogateescape").strip()
@@ -191,7 +190,7 @@ class Repo:
             if not HEX40.match(head):
                 raise Refused("the bundle of the run's commits names no head")
             pack = stream.read()
-        if self._git("index-pack", "--stdin", "--fix-thin", "--strict", "--fsck-objects", stdin=pack).returncode:
+        if self._git("index-pack", "--stdin", "--fix-thin", "--strict", "--fsck-objects", given=pack).returncode:
             raise Refused("the objects of the run's commits are not sound")
         if self._git("rev-list", "--quiet", "--objects", head, "--not", "--all").returncode:
             raise Refused("the run's commits are not complete")
@@ -209,17 +208,9 @@ class Repo:
             return Merged(None, lines[1:])
         if done.returncode or not lines:
             return Merged(None, [_last(done)])
-        stamped = dict(GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
+        stamped = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
         parents = ["-p", base, "-p", head]
-        made = subprocess.run(
-            ["git", f"--git-dir={self.path}", "commit-tree", lines[0], *parents, "-F", "-"],
-            env=_env(self.origin) | stamped,
-            cwd="/",
-            input=message.encode(),
-            capture_output=True,
-            check=True,
-        )
-        return Merged(made.stdout.decode().strip())
+        return Merged(self._ok("commit-tree", lines[0], *parents, "-F", "-", given=message.encode(), **stamped))
 
     def changes(self, base: str, head: str) -> list[Change]:
         """Every path that differs between two commits."""

@@ -24,7 +24,8 @@ from gastown import probe, shim
 
 NOBODY = 65534
 PROBE_TIMEOUT = 20.0
-TMP_SIZE = 1 << 30
+TMP_SIZE = str(1 << 30)
+SCRATCH = ("/tmp", "/home")  # noqa: S108 - inside the box, where each is empty and its own
 LIMITS = ("--nproc=512", "--nofile=4096", f"--fsize={2 << 30}", "--core=0")
 ROOTS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 ETC = ("/etc/ssl", "/etc/alternatives", "/etc/ld.so.cache")
@@ -103,7 +104,8 @@ def _bwrap(etc: Path, mounts: Sequence[Mount], binds: Sequence[str], cwd: str, e
     for name in ("passwd", "group", "hosts"):
         line += ["--ro-bind", str(etc / name), f"/etc/{name}"]
     line += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
-    line += ["--size", str(TMP_SIZE), "--tmpfs", "/tmp", "--size", str(TMP_SIZE), "--tmpfs", "/home"]
+    for path in SCRATCH:
+        line += ["--size", TMP_SIZE, "--tmpfs", path]
     line += ["--dir", "/home/agent"]
     for bind in binds:
         line += ["--ro-bind", bind, bind]
@@ -221,4 +223,6 @@ def _judged(done: shim.Ending, said: str, place: Path) -> list[str]:
         could = json.loads(said.strip().splitlines()[-1])
     except (ValueError, IndexError):
         return ["the probe in the box did not answer"]
+    if (place / "work" / "written").lstat().st_uid == 0:
+        could.append("be root of the host")
     return [f"from inside the box one can {what}" for what in could]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,19 +128,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     """Leave nothing of the group alive."""
     if child.poll() is None:
         _kill(child.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            pass
     _kill(child.pid, signal.SIGKILL)
     child.wait()
 
 
 def _kill(group: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def main(folder: Path) -> None:

@@ -73,7 +73,9 @@ class Supervisor:
         for run in self.town.ledger.runs():
             if run.live and self._free(run.bead):
                 with self._guard(run.bead):
-                    changed |= polecat.settle(self.town, run)
+                    if polecat.settle(self.town, run):
+                        changed = True
+                        self._tell(run.bead)
         for merge in self.town.ledger.merges():
             if merge.state is MergeState.LANDING and self._free(merge.bead):
                 with self._guard(merge.bead):
@@ -86,8 +88,9 @@ class Supervisor:
         for bead in queue.reviewable(self.town.ledger.beads()):
             if self._free(bead.id):
                 with self._guard(bead.id):
-                    changed |= refinery.advance(self.town, bead)
-                    self._tell(bead.id)
+                    if refinery.advance(self.town, bead):
+                        changed = True
+                        self._tell(bead.id)
         return changed
 
     def _dispatch(self) -> bool:
@@ -96,8 +99,9 @@ class Supervisor:
         changed = False
         for bead in queue.startable(beads, live, self.cap):
             with self._guard(bead.id):
-                changed |= polecat.start(self.town, bead)
-                self._tell(bead.id)
+                if polecat.start(self.town, bead):
+                    changed = True
+                    self._tell(bead.id)
         return changed
 
     def _report(self) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -111,20 +112,28 @@ class Town:
         return self.runs / run_id
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the town's one supervisor; Conflict where another process is."""
+    def lock(self, patience: float = 1.0) -> Iterator[None]:
+        """Be the town's one supervisor; Conflict where another process is for more than `patience` seconds.
+
+        Some patience is needed: `supervised` holds the lock for a moment.
+        """
+        until = time.monotonic() + patience
         with (self.root / ".gt" / "lock").open("w", encoding="ascii") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Conflict("a supervisor runs in this town already", hint="gt down ends it") from error
+            while True:
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= until:
+                        raise Conflict("a supervisor runs in this town already", hint="gt down ends it") from error
+                    time.sleep(0.02)
             yield
 
     @property
     def supervised(self) -> bool:
         """True while some process is the supervisor."""
         try:
-            with self.lock():
+            with self.lock(patience=0.0):
                 return False
         except Conflict:
             return True

@@ -116,7 +116,9 @@ class World:
     def user(self, name: str, **env: str) -> User:
         home = self.folder / name
         (home / ".dolt").mkdir(parents=True, exist_ok=True)
-        (home / ".dolt" / "config_global.json").write_text(f'{{"user.name":"{name}","user.email":"{name}@example.com"}}')
+        (home / ".dolt" / "config_global.json").write_text(
+            f'{{"user.name":"{name}","user.email":"{name}@example.com"}}'
+        )
         self.users[name] = User(name, home, env)
         return self.users[name]
 
@@ -130,7 +132,9 @@ class World:
     def join(self, name: str, mode: str = "pr", *, by: User | None = None) -> User:
         """Join, and have `by` land the registration."""
         user = self.user(name)
-        made = user.json("join", "acme/commons", "--remote-base", str(self.hub), "--fork-org", f"{name}-org", "--handle", name)
+        made = user.json(
+            "join", "acme/commons", "--remote-base", str(self.hub), "--fork-org", f"{name}-org", "--handle", name
+        )
         if mode != "pr":
             user.ok("config", "set", "mode", mode)
         if by is not None:

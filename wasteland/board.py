@@ -139,7 +139,9 @@ def update(node: Node, text: str, fields: dict[str, Any], *, push: bool = True) 
         before = db.row(wanted.GET, id=item.id) or {}
         _write(node, db, item, "update", given)
         after = db.row(wanted.GET, id=item.id) or {}
-        if {k: v for k, v in before.items() if k != "updated_at"} == {k: v for k, v in after.items() if k != "updated_at"}:
+        if {k: v for k, v in before.items() if k != "updated_at"} == {
+            k: v for k, v in after.items() if k != "updated_at"
+        }:
             raise NothingChanged(f"{item.id} already says that; nothing was changed", about=item.id)
 
     return _step(node, "update", text, act, push=push)
@@ -333,9 +335,7 @@ def _step(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str
         return _land(node, verb, item_id, f"wl {verb}: {item_id}{suffix}", on, push=push)
 
 
-def _land(
-    node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool
-) -> Outcome:
+def _land(node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool) -> Outcome:
     if node.config.mode == "wild-west":
         main = node.db.at("main")
         sync.landing(node, message, lambda: act(main), push=push)
@@ -578,8 +578,14 @@ def order(node: Node, wanted_id: str | None) -> list[dict[str, Any]]:
         items = [x.item for x in browse(node, {"claimed_by": node.handle, "status": "claimed"}, long=True)]
     return [
         WorkOrder(
-            i.id, i.title, i.description or "", node.handle, str(i.posted_by or ""), i.project,
-            effort_level=i.effort_level or "medium", sandbox_required=bool(i.sandbox_required),
-        ).to_json()  # fmt: skip
+            i.id,
+            i.title,
+            i.description or "",
+            node.handle,
+            str(i.posted_by or ""),
+            i.project,
+            effort_level=i.effort_level or "medium",
+            sandbox_required=bool(i.sandbox_required),
+        ).to_json()
         for i in items
     ]

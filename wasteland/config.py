@@ -144,9 +144,7 @@ def load(where: Paths, upstream: str | None) -> Config:
     known = joined(where)
     if upstream is None:
         if not known:
-            raise NotFound(
-                "this rig has not joined a wasteland", hint="wl join <org/db>, or: wl create <org/db>"
-            )
+            raise NotFound("this rig has not joined a wasteland", hint="wl join <org/db>, or: wl create <org/db>")
         if len(known) > 1:
             raise Usage(
                 "several wastelands are joined: " + ", ".join(known), hint="choose one with --wasteland <org/db>"

@@ -110,7 +110,9 @@ def _key(node: Node, fix: bool) -> Finding:
     if not signatures.supported(view):
         return Finding(WARNING, "key", "this commons has no tables for signatures: what you write is unsigned")
     if not signatures.key_events(view, node.handle):
-        return Finding(WARNING, "key", f"{node.key.did} is not published upstream yet", "a maintainer merges it; wl sync")
+        return Finding(
+            WARNING, "key", f"{node.key.did} is not published upstream yet", "a maintainer merges it; wl sync"
+        )
     return Finding(OK, "key", node.key.did)
 
 

@@ -292,4 +292,17 @@ def standing(node: Node, handle: str) -> dict[str, Any]:
                     weighed[0] += sure * float(stamp.valence[dim])
                     weighed[1] += sure
     scores = {dim: round(total / weight, 2) for dim, (total, weight) in totals.items() if weight}
-    return {"handle": handle, "completions": len(completions.by_rig(db, handle, 10_000)), "stamps": counts, "scores": scores}
+    return {
+        "handle": handle,
+        "completions": len(completions.by_rig(db, handle, 10_000)),
+        "stamps": counts,
+        "scores": scores,
+    }
+
+
+def leaderboard(node: Node) -> list[dict[str, Any]]:
+    """The standing of every rig that completed something: most verified stamps first, then quality, then name."""
+    db = node.db.at("main")
+    rows = db.rows("SELECT DISTINCT completed_by AS handle FROM completions WHERE completed_by IS NOT NULL")
+    found = [standing(node, str(row["handle"])) for row in rows]
+    return sorted(found, key=lambda s: (-s["stamps"]["verified"], -s["scores"].get("quality", 0), s["handle"]))

@@ -210,7 +210,7 @@ def join(
     say: Say = lambda _: None,
 ) -> Joined:
     """Fork, clone, make a key, and ask upstream to register this rig and its key."""
-    org, db = org_db(upstream)
+    org, _ = org_db(upstream)
     if upstream in configuration.joined(where):
         return Joined(Node(configuration.read(where, upstream), where), None, already=True)
     owner = org if direct else fork_org or configuration.setting("DOLTHUB_ORG")
@@ -247,7 +247,9 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
     scratch = Path(tempfile.mkdtemp(prefix=".wl-clone-", dir=clone.parent))
     try:
         environment = binary.environment(node.home)
-        binary.run(["clone", hub.url(config.fork_org, config.fork_db), "clone"], cwd=scratch, env=environment, timeout=600)
+        binary.run(
+            ["clone", hub.url(config.fork_org, config.fork_db), "clone"], cwd=scratch, env=environment, timeout=600
+        )
         if clone.exists():
             clone.rmdir()
         os.rename(scratch / "clone", clone)

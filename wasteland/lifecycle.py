@@ -94,9 +94,7 @@ class Item:
     @classmethod
     def of(cls, row: Mapping[str, Any], worker: str | None = None) -> Item:
         """From a row of `wanted`."""
-        return cls(
-            str(row["id"]), str(row.get("status") or OPEN), row.get("posted_by"), row.get("claimed_by"), worker
-        )
+        return cls(str(row["id"]), str(row.get("status") or OPEN), row.get("posted_by"), row.get("claimed_by"), worker)
 
 
 def handle_key(handle: str | None) -> str:
@@ -192,9 +190,15 @@ def path(
             mismatches.append(why)
         if item.status in PASSED_THROUGH:
             queue += _next(item, steps, actor, roles, reasons)
-    direct = [f for s in TRANSITIONS if (s.frm, s.to) == (start.status, target) and (f := forbidden(s, actor, roles, start))]
+    direct = [
+        f for s in TRANSITIONS if (s.frm, s.to) == (start.status, target) and (f := forbidden(s, actor, roles, start))
+    ]
     told = mismatches + direct + reasons
-    why = told[0] if told and (mismatches or direct or target in PASSED_THROUGH) else f"no verb leads from {start.status or 'nothing'} to {target}"
+    why = (
+        told[0]
+        if told and (mismatches or direct or target in PASSED_THROUGH)
+        else f"no verb leads from {start.status or 'nothing'} to {target}"
+    )
     raise Refused(why, about=start.id)
 
 

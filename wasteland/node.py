@@ -156,4 +156,3 @@ def need_hub(node: Node) -> Hub:
             hint="use the provider's own web page, or wl config set mode wild-west where you may push",
         )
     return hub
-

@@ -123,5 +123,9 @@ def _check(report: WorkReport) -> None:
         if not shape.match(str(getattr(report, what))):
             raise Usage(f"the report's {what} must be {size} hex digits")
     for gate in report.gates:
-        if not (isinstance(gate.exit, int) and HEX64.match(str(gate.log_sha256)) and all(isinstance(w, str) for w in gate.argv)):
+        if not (
+            isinstance(gate.exit, int)
+            and HEX64.match(str(gate.log_sha256))
+            and all(isinstance(w, str) for w in gate.argv)
+        ):
             raise Usage("a gate of the report needs argv (texts), exit (integer) and log_sha256 (64 hex digits)")

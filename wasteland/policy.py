@@ -103,7 +103,11 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
 def _actor(rows: Sequence[RowDiff], org: str, upstream: Upstream) -> str | None:
     """The handle that acts: the fork owner's rig that the rows speak of, else its only or first one."""
     own = sorted(h for h, rig in upstream.rigs.items() if rig.get("dolthub_org") == org)
-    own += [str(r.row["handle"]) for r in rows if r.table == "rigs" and r.kind == "added" and r.row.get("dolthub_org") == org]
+    own += [
+        str(r.row["handle"])
+        for r in rows
+        if r.table == "rigs" and r.kind == "added" and r.row.get("dolthub_org") == org
+    ]
     named = {
         str(value)
         for row in rows
@@ -179,9 +183,7 @@ def _about(row: RowDiff, item_id: str) -> bool:
     return row.row.get("wanted_id") == item_id
 
 
-def _missing_rows(
-    item_id: str, steps: list[Transition], rest: Mapping[str, list[RowDiff]]
-) -> str | None:
+def _missing_rows(item_id: str, steps: list[Transition], rest: Mapping[str, list[RowDiff]]) -> str | None:
     """Why the rows that must come with the steps are not there; None where they are."""
     found = {row.kind for row in rest.get("completions", []) if _about(row, item_id)}
     wanted_rows: frozenset[str] = frozenset().union(*(step.rows for step in steps))
@@ -205,7 +207,10 @@ def _completions(rows: Sequence[RowDiff], actor: str, verdict: Judgement) -> Non
             honest = said.get("completed_by") == actor and not any(said.get(name) for name in VALIDATION)
             ok, rule = "done" in verbs and honest, "COMP-ADD"
         elif row.kind == "modified":
-            ok, rule = "accept" in verbs and row.columns <= VALIDATION and said.get("validated_by") == actor, "COMP-VALIDATE"
+            ok, rule = (
+                "accept" in verbs and row.columns <= VALIDATION and said.get("validated_by") == actor,
+                "COMP-VALIDATE",
+            )
         else:
             ok, rule = "reject" in verbs and not said.get("stamp_id"), "COMP-REJECTED"
         verdict.add(AUTO if ok else REJECT, rule, f"completion {said.get('id')} of {item_id} {row.kind} by {actor}")
@@ -218,7 +223,9 @@ def _stamps(
         said = row.row
         why = _bad_stamp(row, actor, everything, upstream, verdict)
         verdict.add(
-            REJECT if why else AUTO, "STAMP-ADD", why or f"{actor} stamps {said.get('subject')} for {said.get('context_id')}"
+            REJECT if why else AUTO,
+            "STAMP-ADD",
+            why or f"{actor} stamps {said.get('subject')} for {said.get('context_id')}",
         )
 
 
@@ -242,9 +249,7 @@ def _bad_stamp(
     return None
 
 
-def _key_events(
-    rows: Sequence[RowDiff], actor: str, upstream: Upstream, check: Check, verdict: Judgement
-) -> None:
+def _key_events(rows: Sequence[RowDiff], actor: str, upstream: Upstream, check: Check, verdict: Judgement) -> None:
     for row in rows:
         handle = str(row.row.get("handle"))
         why = None

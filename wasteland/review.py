@@ -198,7 +198,9 @@ def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False
         if pin.pull is not None and pin.pull.state != OPEN:
             raise Refused(f"pull request {pin.pull.number} is {pin.pull.state}", about=what)
         if head is not None and pin.head != head:
-            raise Conflict(f"{show(what)} is at {pin.head} now, not at {show(head)}", about=what, hint="review it again")
+            raise Conflict(
+                f"{show(what)} is at {pin.head} now, not at {show(head)}", about=what, hint="review it again"
+            )
         for _ in range(sync.ATTEMPTS):
             landed = _land(node, pin, push=push)
             if landed is not None:

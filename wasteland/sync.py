@@ -146,7 +146,7 @@ def _push_fork(node: Node) -> None:
         node.db.push("origin", MAIN)
     except Conflict:
         node.notice(f"the fork {node.config.fork_org}/{node.config.fork_db} has commits of its own on main; not pushed")
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         node.notice(f"the fork was not updated: {error}")
 
 
@@ -178,7 +178,7 @@ def _drop_remote(node: Node, branch: str) -> None:
         return
     try:
         node.db.push("origin", f":{branch}")
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         node.notice(f"branch {branch} could not be deleted on the fork: {error}")
 
 

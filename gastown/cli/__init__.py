@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _debug() -> None:
     if os.environ.get("GT_DEBUG"):
-        raise  # noqa: PLE0704 - only called while an exception is handled
+        raise
 
 
 def _say(message: str, hint: str | None) -> None:

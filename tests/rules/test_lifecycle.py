@@ -112,9 +112,24 @@ def test_a_net_diff_is_judged_as_a_path(a_wanted, old, new, actor, roles, verbs)
         ({}, {"status": "claimed", "claimed_by": "worker"}, "rival", "claimed_by"),
         ({}, {"status": "claimed", "claimed_by": "worker", "description": "x"}, "worker", "description"),
         ({}, {"title": "x"}, "rival", "only the poster"),
-        ({"status": "claimed", "claimed_by": "worker"}, {"status": "in_review", "claimed_by": "rival"}, "rival", "only"),
-        ({"status": "in_review", "claimed_by": "worker"}, {"status": "completed", "claimed_by": "worker"}, "worker", "own"),
-        ({"status": "in_review", "claimed_by": "worker"}, {"status": "completed", "claimed_by": "x"}, "poster", "claimed_by"),
+        (
+            {"status": "claimed", "claimed_by": "worker"},
+            {"status": "in_review", "claimed_by": "rival"},
+            "rival",
+            "only",
+        ),
+        (
+            {"status": "in_review", "claimed_by": "worker"},
+            {"status": "completed", "claimed_by": "worker"},
+            "worker",
+            "own",
+        ),
+        (
+            {"status": "in_review", "claimed_by": "worker"},
+            {"status": "completed", "claimed_by": "x"},
+            "poster",
+            "claimed_by",
+        ),
         ({"status": "completed"}, {"status": "open"}, "poster", "no verb"),
         ({"status": "withdrawn"}, {"status": "open"}, "poster", "no verb"),
         (None, {"status": "open", "posted_by": "poster"}, "rival", "posted by rival"),
@@ -122,7 +137,7 @@ def test_a_net_diff_is_judged_as_a_path(a_wanted, old, new, actor, roles, verbs)
         ({"posted_by": "poster"}, {"posted_by": "rival"}, "rival", "only the poster"),
         ({"id": "w-1"}, {"created_at": "t9", "title": "y"}, "poster", "created_at"),
     ],
-)  # fmt: skip
+)
 def test_what_no_path_leads_to_is_refused_with_the_reason(a_wanted, old, new, actor, why):
     before = None if old is None else a_wanted(**old)
     with pytest.raises(Refused, match=why):

@@ -17,16 +17,20 @@ Event = dict[str, Any]
 PIECE = re.compile(
     r"^\#\#\# `(?P<rig>\w+)\$ wl (?P<words>.*?)`\n\n(?P<note>.*?)^exit (?P<exit>\d+),"
     r"|^\*maintainer merges `(?P<fork>[\w-]+):(?P<branch>[\w/-]+)`[^\n]*\*(?P<conflict> -> CONFLICT)?"
-    r"|^\*\*(?P<where>[^\n]+?)\*\*(?: \(`(?P<ref>[^`\n]+)`\))?\n```\w*\n(?P<block>.*?)^```\n(?:\nlog:\n```\n(?P<log>.*?)^```\n)?"
+    r"|^\*\*(?P<where>[^\n]+?)\*\*(?: \(`(?P<ref>[^`\n]+)`\))?\n```\w*\n(?P<block>.*?)^```\n"
+    r"(?:\nlog:\n```\n(?P<log>.*?)^```\n)?"
     r"|^config file [^\n]*?of the (?P<config_of>\w+):\n```json\n(?P<config>.*?)^```\n"
     r"|^    +\d+ms rc=0 dolt sql -q '(?P<schema>CREATE TABLE .*?)^'\n"
-    r"|^\#\# (?P<section>[^\n]+)\n"
+    r"|^\#\# (?P<section>\d+\. [^\n]+)\n"
     r"|^(?P<setup>`dolt [^\n]+)\n"
     r"|^✓ Posted wanted item: (?P<posted>w-\w+)\n",
     re.MULTILINE | re.DOTALL,
 )
 LOG = re.compile(r"^\w{10} \[(?P<author>[^\]]+)\] (?P<message>.*)$")
-CREATE = "hub$ create hub/commons --remote-base $RUN/{base}/remotes --name 'Test Wasteland' --display-name Hub --email hub@example.com"
+CREATE = (
+    "hub$ create hub/commons --remote-base $RUN/{base}/remotes --name 'Test Wasteland' "
+    "--display-name Hub --email hub@example.com"
+)
 JOIN = (
     "{rig}$ join hub/commons --remote-base $RUN/{base}/remotes --fork-org {rig}-org --handle {rig} "
     "--display-name {title} --email {rig}@example.com"

@@ -40,6 +40,7 @@ COMMANDS = {
     "orders": ("work", "Work orders out, work reports in."),
     "role": ("trust", "Show or change who is root, maintainer, validator."),
     "verify": ("trust", "Check signatures of stamps, completions or commits."),
+    "leaderboard": ("trust", "Rank rigs by their verified stamps."),
     "me": ("look", "Show what concerns this rig."),
     "doctor": ("machine", "Check this installation and clone, and mend them."),
     "server": ("machine", "Look at or stop the clone's database server."),
@@ -74,7 +75,9 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--wasteland", metavar="ORG/DB", help="Which wasteland, where several are joined.")
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Accepted; output is plain.")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Accepted; output is plain."
+)
 @click.pass_context
 def wl(ctx: click.Context, wasteland: str | None, color: str) -> None:
     """A node of the Wasteland: claim work, prove it, stamp it, review it."""
@@ -104,7 +107,7 @@ def run(argv: list[str]) -> int:
         return 0
     except OSError as error:
         return report(from_os(error), as_json)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         if os.environ.get("WL_DEBUG"):
             raise
         return report(_internal(error), as_json)
@@ -130,7 +133,9 @@ def from_os(error: OSError) -> WastelandError:
     """The machine's refusal as a sentence."""
     where = error.filename or "this machine"
     if error.errno == errno.ENOSPC:
-        return Misconfigured("the disk is full", about=str(where), hint="make room, then try again; nothing was changed")
+        return Misconfigured(
+            "the disk is full", about=str(where), hint="make room, then try again; nothing was changed"
+        )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return Misconfigured(f"cannot write to {where}: {error.strerror}", about=str(where))
     return Misconfigured(f"{where}: {error.strerror or error}", about=str(where))

@@ -45,9 +45,14 @@ def content(function: Callable[..., None]) -> Callable[..., None]:
 def _fields(title: str | None, **given: Any) -> dict[str, Any]:
     priority = given["priority"]
     return {
-        "title": title, "description": given["description"], "project": given["project"], "type": given["kind"] or None,
-        "priority": None if priority == -1 else priority, "effort_level": given["effort"], "tags": tags_of(given["tags"]),
-    }  # fmt: skip
+        "title": title,
+        "description": given["description"],
+        "project": given["project"],
+        "type": given["kind"] or None,
+        "priority": None if priority == -1 else priority,
+        "effort_level": given["effort"],
+        "tags": tags_of(given["tags"]),
+    }
 
 
 @click.command("post")
@@ -152,7 +157,9 @@ def _per_mille(ctx: click.Context, param: click.Parameter, value: float | None) 
 @click.option("--quality-confidence", type=float, callback=_per_mille, help="0 to 1.")
 @click.option("--reliability-confidence", type=float, callback=_per_mille, help="0 to 1.")
 @click.option("--creativity-confidence", type=float, callback=_per_mille, help="0 to 1.")
-@click.option("--confidence", type=float, default=1.0, callback=_per_mille, help="0 to 1, where a score has none of its own.")
+@click.option(
+    "--confidence", type=float, default=1.0, callback=_per_mille, help="0 to 1, where a score has none of its own."
+)
 @click.option("--severity", default="leaf", help="leaf, branch or root.")
 @click.option("--skills", help="Words between commas.")
 @click.option("--message", help="What you think of the work.")
@@ -177,7 +184,9 @@ def accept_command(
     }
     said = board.Judgement(scores, overall, severity, tuple(tags_of(skills) or ()), message)
     made = board.accept(out.node, wanted_id, said, push=not no_push)
-    told = ", ".join(f"{dim.capitalize()}: {score} (confidence {sure / 1000:g})" for dim, (score, sure) in scores.items())
+    told = ", ".join(
+        f"{dim.capitalize()}: {score} (confidence {sure / 1000:g})" for dim, (score, sure) in scores.items()
+    )
     extra = [f"  {told}", field("Severity", severity)]
     if skills:
         extra.append(field("Skills", ", ".join(tags_of(skills) or [])))

@@ -63,7 +63,9 @@ def _table(found: list[Any], long: bool) -> list[str]:
     if not found:
         return ["No wanted items found."]
     lines = [f"Wanted items ({len(found)}):", ""]
-    lines.append("  " + " ".join(f"{name:>{width}}" if name == "PRI" else f"{name:<{width}}" for name, width in COLUMNS))
+    lines.append(
+        "  " + " ".join(f"{name:>{width}}" if name == "PRI" else f"{name:<{width}}" for name, width in COLUMNS)
+    )
     lines.append("  " + "─" * (sum(width for _, width in COLUMNS) + len(COLUMNS) - 1))
     for listed in found:
         item = listed.item
@@ -175,7 +177,9 @@ def sync_command(out: Out, dry_run: bool) -> None:
     if dry_run:
         lines.append("~ Dry run — checking upstream for changes...")
     changes = found["incoming"]
-    lines += [f"  {t}: {k['added']} added, {k['modified']} modified, {k['removed']} removed" for t, k in changes.items()]
+    lines += [
+        f"  {t}: {k['added']} added, {k['modified']} modified, {k['removed']} removed" for t, k in changes.items()
+    ]
     if not changes:
         lines.append("  Already level with upstream.")
     if not dry_run:

@@ -22,8 +22,17 @@ def server_status(out: Out) -> None:
     found = out.node.db.server.status()
     state = "running" if found["running"] else "not running; the next command starts one"
     lines = [f"  Server: {state}"]
-    lines += [field(label, found[key]) for key, label in (("server_pid", "Process"), ("socket", "Socket"),
-              ("idle_seconds", "Stops after idle seconds"), ("clone", "Clone"), ("log", "Last words")) if found[key]]  # fmt: skip
+    lines += [
+        field(label, found[key])
+        for key, label in (
+            ("server_pid", "Process"),
+            ("socket", "Socket"),
+            ("idle_seconds", "Stops after idle seconds"),
+            ("clone", "Clone"),
+            ("log", "Last words"),
+        )
+        if found[key]
+    ]
     out.result({"schema_version": 1, **found}, lines)
 
 

@@ -101,8 +101,15 @@ def list_command(out: Out) -> None:
     found = [config.read(out.paths, upstream) for upstream in config.joined(out.paths)]
     lines: list[str] = []
     for one in found:
-        lines += [one.upstream, field("Handle", one.rig_handle), field("Fork", f"{one.fork_org}/{one.fork_db}"),
-                  field("Mode", one.mode), field("Local", one.local_dir), field("Joined", one.joined_at), ""]  # fmt: skip
+        lines += [
+            one.upstream,
+            field("Handle", one.rig_handle),
+            field("Fork", f"{one.fork_org}/{one.fork_db}"),
+            field("Mode", one.mode),
+            field("Local", one.local_dir),
+            field("Joined", one.joined_at),
+            "",
+        ]
     shown = [
         {"upstream": c.upstream, "handle": c.rig_handle, "fork": f"{c.fork_org}/{c.fork_db}", "mode": c.mode,
          "backend": c.backend, "local_dir": c.local_dir, "joined_at": c.joined_at}

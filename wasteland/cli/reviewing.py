@@ -32,7 +32,9 @@ def review_command(out: Out, what: str | None, stat: bool, md: bool, create_pr: 
         return
     if create_pr:
         pull = review.create_pull(out.node, what)
-        out.result({"schema_version": 1, "pull": pull.number, "url": pull.url}, [f"✓ Pull request #{pull.number}: {pull.url}"])
+        out.result(
+            {"schema_version": 1, "pull": pull.number, "url": pull.url}, [f"✓ Pull request #{pull.number}: {pull.url}"]
+        )
         return
     seen = review.review(out.node, what)
     lines = _stat(seen) if stat else [review.markdown(what, seen.rows)] if md else _full(seen)

@@ -138,3 +138,24 @@ def _commits(out: Out, last: int) -> None:
         for c, s in found
     ]
     out.result({"schema_version": 1, "commits": shown}, lines)
+
+
+@click.command("leaderboard")
+@click.option("--limit", type=int, default=20, show_default=True)
+@verb
+def leaderboard_command(out: Out, limit: int) -> None:
+    """Rank rigs by their verified stamps; unsigned and invalid ones weigh nothing."""
+    from wasteland import identity
+    from wasteland.cli.output import cell
+
+    if not 1 <= limit <= 100:
+        raise Usage(f"invalid limit {limit}: must be 1-100")
+    found = identity.leaderboard(out.node)[:limit]
+    lines = [f"  {'#':>3} {'RIG':<24} {'DONE':>5} {'VERIFIED':>8} {'QUALITY':>8} {'RELIAB':>8} {'CREATIV':>8}"]
+    for number, one in enumerate(found, 1):
+        scores = [f"{one['scores'].get(dim, 0):>8.2f}" for dim in ("quality", "reliability", "creativity")]
+        verified = one["stamps"]["verified"]
+        lines.append(
+            f"  {number:>3} {cell(one['handle'], 24)} {one['completions']:>5} {verified:>8} {' '.join(scores)}"
+        )
+    out.result({"schema_version": 1, "rigs": found}, lines if found else ["No completions yet."])

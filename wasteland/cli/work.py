@@ -46,7 +46,9 @@ def report_order(out: Out, file: str, no_push: bool) -> None:
         raise Usage(f"the report is larger than {REPORT_LIMIT} bytes")
     report = parse_report(data.decode("utf-8", "strict") if _is_utf8(data) else "")
     if report.outcome != "landed":
-        raise Refused(f"{report.wanted_id} did not land ({report.outcome}); nothing is submitted", about=report.wanted_id)
+        raise Refused(
+            f"{report.wanted_id} did not land ({report.outcome}); nothing is submitted", about=report.wanted_id
+        )
     manifest = report.manifest()
     known = board.status(out.node, report.wanted_id)
     if known.completion and known.completion.evidence == manifest["uri"] and known.item.status != "claimed":

@@ -23,7 +23,9 @@ UPDATE completions SET validated_by = :rig, stamp_id = :stamp_id, validated_at =
 
 def of_item(db: Database, wanted_id: str) -> Completion | None:
     """The newest completion of an item, or None."""
-    found = db.row("SELECT * FROM completions WHERE wanted_id = :id ORDER BY completed_at DESC, id LIMIT 1", id=wanted_id)
+    found = db.row(
+        "SELECT * FROM completions WHERE wanted_id = :id ORDER BY completed_at DESC, id LIMIT 1", id=wanted_id
+    )
     return Completion.of(found) if found else None
 
 
@@ -36,7 +38,8 @@ def get(db: Database, completion_id: str) -> Completion | None:
 def by_rig(db: Database, rig: str, limit: int = 10) -> list[Completion]:
     """What a rig has completed, newest first."""
     found = db.rows(
-        f"SELECT * FROM completions WHERE completed_by = :rig ORDER BY completed_at DESC, id LIMIT {int(limit)}", rig=rig
+        f"SELECT * FROM completions WHERE completed_by = :rig ORDER BY completed_at DESC, id LIMIT {int(limit)}",
+        rig=rig,
     )
     return [Completion.of(row) for row in found]
 

@@ -9,7 +9,8 @@ from wasteland.dolt.database import Database
 from wasteland.models import Rig
 
 UPSERT = """
-INSERT INTO rigs (handle, display_name, dolthub_org, hop_uri, owner_email, gt_version, trust_level, registered_at, last_seen)
+INSERT INTO rigs (handle, display_name, dolthub_org, hop_uri, owner_email, gt_version, trust_level,
+                  registered_at, last_seen)
 VALUES (:handle, :display_name, :org, :hop_uri, :email, :version, 1, :now, :now)
 ON DUPLICATE KEY UPDATE display_name = :display_name, hop_uri = :hop_uri, gt_version = :version, last_seen = :now
 """

@@ -7,8 +7,8 @@ named word by word, so that no token of the user's reaches it.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,15 @@ from wasteland.errors import Misconfigured, Unreachable, WastelandError
 from wasteland.text import show
 
 if TYPE_CHECKING:
-    from subprocess import CompletedProcess
+    from subprocess import CompletedProcess, Popen
 
 NEEDED = (1, 82, 4)
-PASSED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "HTTPS_PROXY", "GNUPGHOME")
+PASSED = (
+    "PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GNUPGHOME",
+    "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy",
+)  # fmt: skip
+# A failure of these is most often the other side's; nothing was lost by it, and it may be tried again.
+REMOTE = frozenset({"clone", "fetch", "pull", "push"})
 COPIED = ("user.name", "user.email", "user.creds", "sqlserver.global.signingkey")
 
 
@@ -37,17 +42,26 @@ def find() -> Path:
             raise Misconfigured(f"WL_DOLT names {named}, which is not a program", about=named)
         return Path(named)
     ours = data_dir() / "wasteland" / "bin" / "dolt"
-    found = shutil.which("dolt")
+    found = _on_path()
     if found:
-        version = _version(Path(found))
+        version = _version(found)
         if version >= NEEDED:
-            return Path(found)
+            return found
         if not ours.exists():
             have, need = ".".join(map(str, version)), ".".join(map(str, NEEDED))
             raise Misconfigured(f"the Dolt on PATH is {have}; {need} or later is needed", hint="run scripts/setup")
     if os.access(ours, os.X_OK):
         return ours
     raise Misconfigured("Dolt is not installed", hint="run scripts/setup, which builds it once")
+
+
+def _on_path() -> Path | None:
+    """The first `dolt` on PATH; folders that are not absolute are passed over, since they move with us."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        program = Path(folder) / "dolt"
+        if program.is_absolute() and program.is_file() and os.access(program, os.X_OK):
+            return program
+    return None
 
 
 def _version(program: Path) -> tuple[int, ...]:
@@ -79,9 +93,13 @@ def _ask(program: Path) -> tuple[int, ...]:
     import subprocess
 
     home = dolt_home(data_dir())
-    done = subprocess.run(
-        [str(program), "version"], env=environment(home), capture_output=True, text=True, timeout=60, check=False
-    )
+    try:
+        done = subprocess.run(
+            [str(program), "version"], env=environment(home), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=60, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0, 0)
     found = re.search(r"dolt version (\d+)\.(\d+)\.(\d+)", done.stdout)
     return tuple(int(part) for part in found.groups()) if found else (0, 0, 0)
 
@@ -104,19 +122,33 @@ def dolt_home(data: Path) -> Path:
     settings.setdefault("user.email", "node@wasteland.invalid")
     text = json.dumps(settings, sort_keys=True)
     file = home / ".dolt" / "config_global.json"
+    _link_creds(home)
     try:
         if file.read_text() == text:
             return home
     except OSError:
         pass
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    creds = _user_home() / ".dolt" / "creds"
-    if creds.is_dir() and not (home / ".dolt" / "creds").exists():
-        (home / ".dolt" / "creds").symlink_to(creds)
+    file.parent.parent.chmod(0o700)
     made = file.with_suffix(f".{os.getpid()}")
     made.write_text(text)
     os.replace(made, file)
     return home
+
+
+def _link_creds(home: Path) -> None:
+    """Let the node use the keys of `dolt login`, wherever the user's folder of them is by now."""
+    creds = _user_home() / ".dolt" / "creds"
+    link = home / ".dolt" / "creds"
+    if not creds.is_dir() or link == creds or (link.exists() and not link.is_symlink()):
+        return
+    if link.is_symlink() and os.readlink(link) == str(creds):
+        return
+    link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = link.with_name(f"creds.{os.getpid()}")
+    made.unlink(missing_ok=True)
+    made.symlink_to(creds)
+    os.replace(made, link)
 
 
 def _user_home() -> Path:
@@ -151,20 +183,49 @@ def run(
     cwd: Path,
     env: dict[str, str],
     timeout: float = 120,
-    input: str | None = None,  # noqa: A002
+    input: str | None = None,
     check: bool = True,
 ) -> CompletedProcess[str]:
     """Run `dolt` once; Unreachable when it does not end in time, WastelandError with its words when it fails."""
     import subprocess
 
+    program = str(find())
+    what = f"dolt {show(args[0])}"
     try:
-        done = subprocess.run(
-            [str(find()), *args], cwd=cwd, env=env, input=input, stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
+        process = subprocess.Popen(
+            [program, *args], cwd=cwd, env=env, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+            start_new_session=True,
         )  # fmt: skip
+    except OSError as error:
+        raise Misconfigured(f"{what} could not be started: {show(error)}", about=program) from error
+    try:
+        out, err = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        raise Unreachable(f"dolt {args[0]} did not end within {timeout:.0f} s") from error
-    if check and done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if "latest released" not in line]
-        raise WastelandError(f"dolt {args[0]} failed: {show(lines[0] if lines else 'it said nothing')[:300]}")
-    return done
+        _end(process)
+        raise Unreachable(f"{what} did not end within {timeout:.0f} s", about=args[0]) from error
+    except BaseException:
+        _end(process)
+        raise
+    if check and process.returncode:
+        kind = Unreachable if args[0] in REMOTE else WastelandError
+        raise kind(f"{what} failed: {_reason(err) or _reason(out) or 'it said nothing'}", about=args[0])
+    return subprocess.CompletedProcess([program, *args], process.returncode, out, err)
+
+
+def _end(process: Popen[str]) -> None:
+    """Kill a `dolt` with all that it has started (gpg, git)."""
+    import signal
+
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _reason(output: str) -> str:
+    """The first line of Dolt's words that is a message: not its progress, not its look for news."""
+    for line in output.replace("\r", "\n").splitlines():
+        words = line.strip()
+        if words and not words.startswith(("cloning ", "Processed ")) and "latest released" not in words:
+            return show(words)[:300]
+    return ""

@@ -227,7 +227,13 @@ class Database:
         words = ["--skip-empty", "-A", "-m", message, "--author", author]
         if self.signing_key is not None:
             words += ["-S", self.signing_key] if self.signing_key else ["-S"]
-        _, made = self._session.ask(self.revision, _call("DOLT_COMMIT", words), words)
+        try:
+            _, made = self._session.ask(self.revision, _call("DOLT_COMMIT", words), words)
+        except WastelandError as error:
+            if self.signing_key is not None and type(error) is WastelandError:
+                error.message = f"the commit was not made, with GPG signing on: {error.message}"
+                error.hint = "wl config set signing false, or set Dolt's sqlserver.global.signingkey"
+            raise
         if not made or not next(iter(made[0].values())):
             raise NothingChanged("nothing changed")
 
@@ -302,9 +308,7 @@ class Database:
         words = (revision,) if without is None else (revision, "--not", without)
         marks = ", ".join(["%s"] * len(words))
         tail = f" LIMIT {int(limit)}" if limit else ""
-        found = self._plain(
-            f"SELECT commit_hash, committer, email, date, message FROM dolt_log({marks}){tail}", words
-        )
+        found = self._plain(f"SELECT commit_hash, committer, email, date, message FROM dolt_log({marks}){tail}", words)
         return [
             Commit(str(r["commit_hash"]), str(r["committer"]), str(r["email"]), utc(r["date"]), str(r["message"]))
             for r in found
@@ -330,7 +334,10 @@ class Database:
         )
         return [
             TableDiff(
-                str(r["new_name"] or r["old_name"]), str(r["diff_type"]), bool(r["data_change"]), bool(r["schema_change"])
+                str(r["new_name"] or r["old_name"]),
+                str(r["diff_type"]),
+                bool(r["data_change"]),
+                bool(r["schema_change"]),
             )
             for r in found
         ]
@@ -355,7 +362,9 @@ class Database:
     def conflicts(self, base: str, other: str) -> dict[str, int]:
         """Conflicting rows by table if `other` were merged into `base`; empty where none."""
         found = self._plain("SELECT * FROM dolt_preview_merge_conflicts_summary(%s, %s)", (base, other))
-        counts = {str(r["table"]): int(r["num_data_conflicts"] or 0) + int(r["num_schema_conflicts"] or 0) for r in found}
+        counts = {
+            str(r["table"]): int(r["num_data_conflicts"] or 0) + int(r["num_schema_conflicts"] or 0) for r in found
+        }
         return {table: count for table, count in counts.items() if count}
 
     def branch(self, name: str, at: str) -> None:

@@ -120,9 +120,7 @@ class LocalHub:
     def pull(self, org: str, db: str, number: int) -> Pull | None:
         """One pull request, or None."""
         with self._transaction() as store:
-            found = store.execute(
-                "SELECT * FROM pulls WHERE org=? AND db=? AND number=?", (org, db, number)
-            ).fetchone()
+            found = store.execute("SELECT * FROM pulls WHERE org=? AND db=? AND number=?", (org, db, number)).fetchone()
             return self._pull(store, found) if found else None
 
     def _pull(self, store: sqlite3.Connection, row: sqlite3.Row) -> Pull:
@@ -181,7 +179,9 @@ class LocalHub:
             if done.returncode:
                 raise Conflict(f"pull request {number} does not merge into {pull.target}", about=str(number))
             binary.run(["push", "origin", f"main:{pull.target.name}"], cwd=clone, env=self._env(), timeout=300)
-            head = binary.run(["sql", "-r", "json", "-q", "SELECT dolt_hashof('HEAD') AS h"], cwd=clone, env=self._env())
+            head = binary.run(
+                ["sql", "-r", "json", "-q", "SELECT dolt_hashof('HEAD') AS h"], cwd=clone, env=self._env()
+            )
         self.close(org, db, number, landed=json.loads(head.stdout)["rows"][0]["h"])
         return Operation(f"merge/{org}/{db}/{number}", done=True)
 

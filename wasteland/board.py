@@ -16,9 +16,9 @@ from typing import Any
 from wasteland import identity, sync
 from wasteland.commons import completions, new_id, signatures, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged, PushRejected
-from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Usage
+from wasteland.errors import BadSignature, Conflict, NotFound, NotOpen, Refused, Usage
 from wasteland.hub import Branch, Pull
-from wasteland.lifecycle import Item, allowed, judge
+from wasteland.lifecycle import BY_VERB, VALIDATOR, Item, allowed, judge
 from wasteland.models import CONTENT, Completion, Stamp, Wanted
 from wasteland.node import Node
 from wasteland.statements import (
@@ -247,6 +247,8 @@ def accept(node: Node, text: str, said: Judgement, *, push: bool = True) -> Outc
         if completion is None and item.status == "in_review":
             raise NotFound(f'no completion found for wanted item "{item.id}"', about=item.id)
         now = node.clock()
+        if completion is not None:
+            _refuse_forged(node, db, completion)
         _write(node, db, item, "accept", {})
         if completion is None:
             raise NotFound(f'no completion found for wanted item "{item.id}"', about=item.id)
@@ -255,6 +257,18 @@ def accept(node: Node, text: str, said: Judgement, *, push: bool = True) -> Outc
         completions.validate(db, completion.id, node.handle, stamp.id, now)
 
     return _step(node, "accept", text, act, push=push)
+
+
+def _refuse_forged(node: Node, db: Database, completion: Completion) -> None:
+    """A completion whose signature does not hold is not stamped; an unsigned one may be."""
+    report = identity.verify(node, "completion", completion.id, db)
+    if report.verdict.name == "INVALID":
+        why = next(c.detail for c in report.checks if c.decides and c.ok is False)
+        raise BadSignature(
+            f"completion {completion.id} is not what its worker signed: {why}",
+            about=completion.id,
+            hint=f"wl verify completion {completion.id}",
+        )
 
 
 def _stamp(node: Node, db: Database, item: Item, completion: Completion, said: Judgement, now: datetime) -> Stamp:
@@ -283,20 +297,27 @@ def _stamp(node: Node, db: Database, item: Item, completion: Completion, said: J
 
 def _judged(db: Database, completion: dict[str, Any]) -> tuple[str, str | None, str | None, str]:
     """Of the completion that is stamped: evidence digest, commit, the worker's did, and what the stamp binds to."""
-    from wasteland.attest import parse
-
-    if signatures.supported(db):
-        for envelope in signatures.of_subject(db, "completions", str(completion["id"])):
-            if envelope.sha256 == completion.get("block_hash"):
-                said = parse(envelope.payload)
-                digest = said["subject"][0]["digest"]
-                return digest["sha256"], digest.get("gitCommit"), said["predicate"]["author"]["did"], envelope.sha256
+    said = _signed_payload(db, str(completion["id"]), completion.get("block_hash"))
+    if said is not None:
+        digest = said["subject"][0]["digest"]
+        return digest["sha256"], digest.get("gitCommit"), said["predicate"]["author"]["did"], completion["block_hash"]
     manifest = text_manifest(str(completion.get("evidence") or ""))
     return manifest_digest(manifest), None, None, completion_digest(completion)
 
 
+def _signed_payload(db: Database, completion_id: str, block_hash: str | None) -> dict[str, Any] | None:
+    """The statement that a completion's block_hash names, or None where it is not here."""
+    from wasteland.attest import parse
+
+    if block_hash is None or not signatures.supported(db):
+        return None
+    found = [e for e in signatures.of_subject(db, "completions", completion_id) if e.sha256 == block_hash]
+    return parse(found[0].payload) if found else None
+
+
 def _write(node: Node, db: Database, item: Item, verb: str, values: dict[str, Any]) -> None:
-    roles = identity.roles_of(node, node.handle) if verb in ("accept",) else frozenset()
+    matter = VALIDATOR in BY_VERB[verb].who
+    roles = identity.roles_of(node, node.handle) if matter else frozenset()
     step = judge(verb, node.handle, roles, item)
     wanted.write(db, item.id, step, values, node.clock())
 
@@ -502,6 +523,7 @@ class Card:
     completion: Completion | None
     stamp: Stamp | None
     pull: Pull | None
+    evidence: dict[str, Any] | None
     actions: list[str]
     history: list[dict[str, str]]
 
@@ -511,6 +533,8 @@ class Card:
         for name in ("completion", "stamp"):
             if value := getattr(self, name):
                 found[name] = value.to_json()
+        if self.evidence:
+            found["evidence"] = self.evidence
         if self.branch:
             found |= {"branch": self.branch, "main_status": self.main_status}
         if self.pull:
@@ -535,8 +559,14 @@ def status(node: Node, text: str) -> Card:
     actions = allowed(node.handle, identity.roles_of(node, node.handle), facts(db, item_id))
     return Card(
         item, branch, on_main.status if on_main else None, completion, stamp,
-        sync.find_pull(node, branch) if branch else None, actions, _history(node, branch or "main", item_id),
+        sync.find_pull(node, branch) if branch else None, _manifest(db, completion), actions, _history(node, branch or "main", item_id),
     )  # fmt: skip
+
+
+def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
+    """The evidence manifest that the worker signed for a completion, where there is one."""
+    said = _signed_payload(db, completion.id, completion.block_hash) if completion else None
+    return dict(said["predicate"]["evidence"]) if said else None
 
 
 def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:

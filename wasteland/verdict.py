@@ -34,7 +34,7 @@ from wasteland.statements import completion_digest, manifest_digest, text_manife
 from wasteland.text import show
 
 PENDING = "not in a checkpoint (pending)"
-NOT_FETCHED = "[not fetched: use --fetch]"
+NOT_FETCHED = "[not fetched]"
 
 
 class Verdict(Enum):

@@ -93,7 +93,7 @@ def run(argv: list[str]) -> int:
     """Run one command line; its exit code."""
     as_json = "--json" in argv
     try:
-        wl.main(argv, prog_name="wl", standalone_mode=False)
+        code = wl.main(argv, prog_name="wl", standalone_mode=False)
     except WastelandError as error:
         return report(error, as_json)
     except click.exceptions.Exit as ended:
@@ -111,7 +111,7 @@ def run(argv: list[str]) -> int:
         if os.environ.get("WL_DEBUG"):
             raise
         return report(_internal(error), as_json)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _usage(error: click.ClickException) -> WastelandError:

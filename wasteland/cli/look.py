@@ -121,6 +121,7 @@ def _judged(card: Any) -> list[str]:
         signed = "signed" if done.block_hash else "unsigned"
         lines += ["", f"  Completion {show(done.id)} by {show(done.completed_by)}, {signed}"]
         lines += block("Evidence", done.evidence or "")
+        lines += _evidence(card.evidence or {})
     if card.stamp:
         stamp = card.stamp
         scores = ", ".join(f"{show(k)} {show(v)}" for k, v in stamp.valence.items())
@@ -129,6 +130,19 @@ def _judged(card: Any) -> list[str]:
         lines.append(f"    {scores}")
         if stamp.message:
             lines += block("Message", stamp.message)
+    return lines
+
+
+def _evidence(manifest: dict[str, Any]) -> list[str]:
+    """What the worker signed about a commit: base, head, patch and gates."""
+    if manifest.get("kind") != "git":
+        return []
+    lines = [
+        f"    commit {show(manifest['head'])} on {show(manifest['base'])}",
+        f"    patch  {show(manifest['patch_sha256'])}",
+    ]
+    for gate in manifest.get("gates") or []:
+        lines.append(f"    gate   {show(' '.join(gate['argv']))}: exit {show(gate['exit'])}")
     return lines
 
 

@@ -146,8 +146,23 @@ class Demo:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             agent = f"{python} {tools}/demo_agent.py {{task}} {canary} {self.folder}/median/.git/config {port}"
-            self.show(self.gt("rig", "add", "median", str(self.repository), "--agent", agent,
-                              "--gate", f"{python} -m unittest -q", "--budget", "60s", "--bind", str(tools), *binds))  # fmt: skip
+            self.show(
+                self.gt(
+                    "rig",
+                    "add",
+                    "median",
+                    str(self.repository),
+                    "--agent",
+                    agent,
+                    "--gate",
+                    f"{python} -m unittest -q",
+                    "--budget",
+                    "60s",
+                    "--bind",
+                    str(tools),
+                    *binds,
+                )
+            )
             self.show(self.gt("sling", item, "--rig", "median", "--budget", "60s"))
             self.step("gt up: the agent works in the sandbox and tries to get out; the merged result is tested")
             self.show(self.gt("up", "--once"))
@@ -278,9 +293,8 @@ def main() -> int:
         else:
             time.sleep(0.5)
             shutil.rmtree(folder, ignore_errors=True)
-    print(
-        f"\nDone in {time.monotonic() - demo.started:.1f} s: posted, claimed, worked, landed, reviewed, stamped, verified."
-    )
+    took = time.monotonic() - demo.started
+    print(f"\nDone in {took:.1f} s: posted, claimed, worked, landed, reviewed, stamped, verified.")
     return 0
 
 

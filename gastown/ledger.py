@@ -231,7 +231,8 @@ class Ledger:
             shown = {k: v for k, v in columns.items() if k != "gates"}
             gates = columns.get("gates")
             if isinstance(gates, list):
-                shown["gates"] = columns["gates"] = json.dumps([asdict(gate) for gate in gates])
+                shown["gates"] = [asdict(gate) for gate in gates]
+                columns["gates"] = json.dumps(shown["gates"])
             self._update("merge", "id", merge.id, {**columns, "state": to}, ("state", merge.state))
             self.event(f"merge.{to}", merge.bead, run=merge.run, **shown)
 

@@ -32,6 +32,7 @@ from wasteland.statements import (
     valence_of,
     wanted_digest,
 )
+from wasteland.steps import step
 from wasteland.text import checked
 
 TYPES = ("feature", "bug", "design", "rfc", "docs", "inference")
@@ -419,7 +420,9 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
         sync.drop(node, branch, push=True)
         outcome.reverted, outcome.branch = True, None
         return
+    step("offering")
     outcome.pull = offer_pull(node, branch, outcome.item.title)
+    step("offered")
 
 
 def _push_branch(node: Node, branch: str) -> None:
@@ -558,9 +561,16 @@ def status(node: Node, text: str) -> Card:
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
     actions = allowed(node.handle, identity.roles_of(node, node.handle), facts(db, item_id))
     return Card(
-        item, branch, on_main.status if on_main else None, completion, stamp,
-        sync.find_pull(node, branch) if branch else None, _manifest(db, completion), actions, _history(node, branch or "main", item_id),
-    )  # fmt: skip
+        item,
+        branch,
+        on_main.status if on_main else None,
+        completion,
+        stamp,
+        sync.find_pull(node, branch) if branch else None,
+        _manifest(db, completion),
+        actions,
+        _history(node, branch or "main", item_id),
+    )
 
 
 def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from wasteland.statements import (
     key_event_statement,
     roles_statement,
 )
+from wasteland.steps import step
 from wasteland.text import show
 from wasteland.verdict import Context, Report, Verdict, verify_completion, verify_stamp
 
@@ -128,6 +129,7 @@ def attest(node: Node, db: Database, make: Callable[[Link, Party], Statement]) -
         envelope = _signed(node, statement)
         row = _row(envelope)
         node.journal.append(envelope)
+        step("signed")
         node.pending.append(envelope.sha256)
         present = signatures.digests(db, node.handle)
         for entry in node.journal.entries(urn):
@@ -219,13 +221,27 @@ def _party(node: Node, db: Database, handle: str) -> Party:
 
 
 def verify(node: Node, kind: str, row_id: str, db: Database | None = None) -> Report:
-    """The verdict on one stamp or completion; NotFound where there is none, Usage for another kind."""
-    db = db or node.db.at("main")
+    """The verdict on one stamp or completion; NotFound where there is none, Usage for another kind.
+
+    Without a `db`, main is searched and then this rig's branches that have not landed.
+    """
+    db = db or _holding(node, f"{kind}s", row_id)
     if kind == "stamp":
         return verify_stamp(_stamp_context(node, db, row_id), check)
     if kind == "completion":
         return verify_completion(_completion_context(node, db, row_id), check)
     raise Usage("wl verify takes: stamp ID, completion ID, --all, or --last N")
+
+
+def _holding(node: Node, table: str, row_id: str) -> Database:
+    views = [node.db.at("main")]
+    if table in ("stamps", "completions") and not _has(views[0], table, row_id):
+        views += [node.db.at(branch) for branch in node.db.branches(f"wl/{node.handle}/")]
+    return next((view for view in views if _has(view, table, row_id)), views[0])
+
+
+def _has(db: Database, table: str, row_id: str) -> bool:
+    return table in ("stamps", "completions") and bool(db.row(f"SELECT id FROM {table} WHERE id = :id", id=row_id))
 
 
 def _raw(db: Database, table: str, row_id: str) -> dict[str, Any]:

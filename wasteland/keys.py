@@ -112,7 +112,9 @@ class KeyStore:
             about = json.loads(path.read_bytes())
             did, next_sha256, store = str(about["did"]), str(about["next_sha256"]), about["store"]
         except FileNotFoundError as error:
-            raise NotFound(f"{handle} has no key here", hint="wl join and wl create make one", about=str(path)) from error
+            raise NotFound(
+                f"{handle} has no key here", hint="wl join and wl create make one", about=str(path)
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise Misconfigured("the description of the key is damaged", about=str(path)) from error
         seed = _from_ring(did) if store == "keyring" else self._from_file(handle)

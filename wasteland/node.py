@@ -15,6 +15,7 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import NotFound, Refused
+from wasteland.steps import step
 
 if TYPE_CHECKING:
     from wasteland.hub import Hub
@@ -93,6 +94,7 @@ class Node:
         for sha in self.pending:
             self.journal.mark_published(sha)
         self.pending.clear()
+        step("settled")
 
     def unsettled(self) -> None:
         """A commit failed, perhaps after it was made: the next signature looks for it before it goes on."""

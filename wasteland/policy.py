@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wasteland.attest import Check, Envelope, parse, public_of, verify_envelope
+from wasteland.attest import COMPLETION, STAMP, Check, Envelope, kind_of, parse, public_of, verify_envelope
+from wasteland.binding import check_completion_row, check_stamp_row
 from wasteland.errors import BadSignature, Refused
 from wasteland.lifecycle import BY_VERB, Item, Transition, forbidden, handle_key, path, same_person
-from wasteland.models import RowDiff, TableDiff
+from wasteland.models import RowDiff, TableDiff, loaded
 from wasteland.registry import read_key_log, read_roles
 from wasteland.statements import attestation_row, key_event_row
+from wasteland.text import NAME
 
 QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
 ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)
 PROFILE = frozenset({"display_name", "hop_uri", "owner_email", "gt_version", "last_seen"})
 VALIDATION = frozenset({"validated_by", "stamp_id", "validated_at"})
+SEVERITIES = ("leaf", "branch", "root")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
         return verdict
     who = actor or ""
     _items(by_table.pop("wanted", []), by_table, who, upstream, verdict)
-    _completions(by_table.pop("completions", []), who, verdict)
+    _completions(by_table.pop("completions", []), who, rows, verdict)
     _stamps(by_table.pop("stamps", []), who, rows, upstream, verdict)
     _key_events(by_table.pop("wl_key_events", []), who, upstream, check, verdict)
     _attestations(by_table.pop("wl_attestations", []), who, rows, upstream, check, verdict)
@@ -118,10 +121,12 @@ def _actor(rows: Sequence[RowDiff], org: str, upstream: Upstream) -> str | None:
 
 
 def _rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: Judgement) -> None:
+    taken = {handle_key(handle): handle for handle in upstream.rigs}
     for row in rows:
         handle = str(row.row.get("handle"))
         if row.kind == "added":
-            why = _new_rig(row.row, handle, org, upstream)
+            why = _new_rig(row.row, handle, org, upstream, taken)
+            taken.setdefault(handle_key(handle), handle)
             verdict.add(REJECT if why else REVIEW, "RIG-ADD", why or f"registers {handle}")
         elif row.kind == "modified" and (row.old or {}).get("dolthub_org") == org and row.columns <= PROFILE:
             verdict.add(AUTO, "RIG-SELF", f"{handle} changes its own profile")
@@ -130,13 +135,13 @@ def _rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: Judgem
             verdict.add(REJECT, "RIG-OTHER", f"{org} may not {row.kind.removesuffix('d')} {columns} of rig {handle}")
 
 
-def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream) -> str | None:
+def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream, taken: Mapping[str, str]) -> str | None:
     if row.get("dolthub_org") != org:
         return f"{handle} is registered for {row.get('dolthub_org')}, but the fork is {org}'s"
-    if not handle.isascii() or not handle.replace("-", "").replace("_", "").isalnum():
+    if not NAME.match(handle):
         return f"the handle {handle} has characters that handles do not have"
-    twin = next((other for other in upstream.rigs if handle_key(other) == handle_key(handle)), None)
-    if twin:
+    twin = taken.get(handle_key(handle))
+    if twin is not None:
         return f"the handle {handle} can be taken for {twin}"
     if (row.get("trust_level") or 0) > 1:
         return f"{handle} gives itself trust level {row.get('trust_level')}"
@@ -199,21 +204,60 @@ def _missing_rows(item_id: str, steps: list[Transition], rest: Mapping[str, list
     return None
 
 
-def _completions(rows: Sequence[RowDiff], actor: str, verdict: Judgement) -> None:
+def _completions(rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDiff], verdict: Judgement) -> None:
     for row in rows:
         said, item_id = row.row, str(row.row.get("wanted_id"))
         verbs = {step.verb for step in verdict.steps.get(item_id, [])}
         if row.kind == "added":
             honest = said.get("completed_by") == actor and not any(said.get(name) for name in VALIDATION)
-            ok, rule = "done" in verbs and honest, "COMP-ADD"
-        elif row.kind == "modified":
             ok, rule = (
-                "accept" in verbs and row.columns <= VALIDATION and said.get("validated_by") == actor,
-                "COMP-VALIDATE",
+                "done" in verbs and honest and not _unlike_signed(row, everything, check_completion_row),
+                "COMP-ADD",
             )
+        elif row.kind == "modified":
+            fresh = not (row.old or {}).get("stamp_id") and _stamped_here(said, everything)
+            honest = row.columns <= VALIDATION and said.get("validated_by") == actor
+            ok, rule = "accept" in verbs and honest and fresh, "COMP-VALIDATE"
         else:
             ok, rule = "reject" in verbs and not said.get("stamp_id"), "COMP-REJECTED"
         verdict.add(AUTO if ok else REJECT, rule, f"completion {said.get('id')} of {item_id} {row.kind} by {actor}")
+
+
+def _stamped_here(completion: Mapping[str, Any], everything: Sequence[RowDiff]) -> bool:
+    """Whether the stamp that a completion names is added here and is about it."""
+    return any(
+        (row.row.get("id"), row.row.get("context_id")) == (completion.get("stamp_id"), completion.get("id"))
+        for row in everything
+        if row.table == "stamps" and row.kind == "added"
+    )
+
+
+def _signed_as(row: RowDiff, everything: Sequence[RowDiff]) -> Mapping[str, Any] | None:
+    """The statement added here that a row names as its own; its signature is judged with the attestations."""
+    for one in everything:
+        if (
+            one.table == "wl_attestations"
+            and one.kind == "added"
+            and one.row.get("payload_sha256") == row.row.get("block_hash")
+        ):
+            try:
+                return parse(str(one.row.get("payload")).encode())
+            except (BadSignature, UnicodeEncodeError):
+                return None
+    return None
+
+
+def _unlike_signed(
+    row: RowDiff, everything: Sequence[RowDiff], compare: Callable[[Any, Mapping[str, Any]], list[str]]
+) -> list[str]:
+    """The columns that differ from what the row's own attestation says; empty where they agree or there is none."""
+    said = _signed_as(row, everything)
+    if said is None:
+        return []
+    try:
+        return compare(said, row.row)
+    except (KeyError, TypeError, AttributeError):
+        return ["block_hash"]  # it names a statement of another kind
 
 
 def _stamps(
@@ -222,11 +266,22 @@ def _stamps(
     for row in rows:
         said = row.row
         why = _bad_stamp(row, actor, everything, upstream, verdict)
-        verdict.add(
-            REJECT if why else AUTO,
-            "STAMP-ADD",
-            why or f"{actor} stamps {said.get('subject')} for {said.get('context_id')}",
-        )
+        if why:
+            verdict.add(REJECT, "STAMP-ADD", why)
+            continue
+        what = f"{actor} stamps {said.get('subject')} for {said.get('context_id')}"
+        doubt = _doubt(row, actor, everything, upstream)
+        verdict.add(REVIEW if doubt else AUTO, "STAMP-ADD", f"{what}: {doubt}" if doubt else what)
+
+
+def _doubt(row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream) -> str | None:
+    """Why a person should look at a stamp that breaks no rule; None where nothing speaks for it."""
+    mine, theirs = upstream.rigs.get(actor, {}), upstream.rigs.get(str(row.row.get("subject")), {})
+    if mine.get("dolthub_org") and mine.get("dolthub_org") == theirs.get("dolthub_org"):
+        return f"both rigs belong to {mine.get('dolthub_org')}"
+    if theirs.get("parent_rig") == actor or mine.get("parent_rig") == row.row.get("subject"):
+        return "one of the rigs is the other's parent"
+    return "it is not signed here" if _signed_as(row, everything) is None else None
 
 
 def _bad_stamp(
@@ -239,14 +294,36 @@ def _bad_stamp(
         return f"stamp {said.get('id')} is in the name of {said.get('author')}, but {actor} wrote it"
     if same_person(actor, str(said.get("subject"))):
         return "nobody stamps their own work"
+    if not str(said.get("subject")).isascii():
+        return f"{said.get('subject')} is no handle: it may be made to look like another"
+    if bad := _bad_scores(said):
+        return f"stamp {said.get('id')} has {bad}"
+    if wrong := _unlike_signed(row, everything, check_stamp_row):
+        return f"stamp {said.get('id')} differs from what was signed: {', '.join(wrong)}"
     about = upstream.completions.get(str(said.get("context_id")))
     if about is None or about.get("completed_by") != said.get("subject"):
         return f"stamp {said.get('id')} is not about a completion of {said.get('subject')}"
     if "accept" not in {step.verb for step in verdict.steps.get(str(about.get("wanted_id")), [])}:
         return f"stamp {said.get('id')} comes without accepting {about.get('wanted_id')}"
-    if not any(r.table == "completions" and r.row.get("stamp_id") == said.get("id") for r in everything):
+    named = (said.get("context_id"), said.get("id"))
+    if not any(r.table == "completions" and (r.row.get("id"), r.row.get("stamp_id")) == named for r in everything):
         return f"stamp {said.get('id')} is not named by its completion"
     return None
+
+
+def _bad_scores(said: Mapping[str, Any]) -> str | None:
+    """What of a stamp's scores no stamp may say; dimensions that we do not know are taken as they are."""
+    valence = loaded(said.get("valence"))
+    if not isinstance(valence, dict) or not valence:
+        return "no scores"
+    for name, value in valence.items():
+        top = 1 if name.endswith("_confidence") else 5
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top:
+            return f"a {name} that is not 0 to {top}"
+    confidence = said.get("confidence")
+    if confidence is not None and not 0 <= confidence <= 1:
+        return "a confidence that is not 0 to 1"
+    return None if said.get("severity") in (None, *SEVERITIES) else "a severity that is unknown"
 
 
 def _key_events(rows: Sequence[RowDiff], actor: str, upstream: Upstream, check: Check, verdict: Judgement) -> None:
@@ -279,18 +356,13 @@ def _attestations(
     check: Check,
     verdict: Judgement,
 ) -> None:
-    fresh = [
-        Envelope.from_columns(r.row["payload"], r.row["signatures"])
-        for r in everything
-        if r.table == "wl_key_events" and r.kind == "added" and r.row.get("handle") == actor
-    ]
     for row in rows:
-        why = _bad_attestation(row, actor, [*upstream.key_events(actor), *fresh], upstream, check)
+        why = _bad_attestation(row, actor, everything, upstream, check)
         verdict.add(REJECT if why else AUTO, "ATTEST", why or f"signed by {actor}: {row.row.get('subject_id')}")
 
 
 def _bad_attestation(
-    row: RowDiff, actor: str, events: Sequence[Envelope], upstream: Upstream, check: Check
+    row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream, check: Check
 ) -> str | None:
     if row.kind != "added":
         return f"an attestation was {row.kind}; they are never changed"
@@ -298,8 +370,15 @@ def _bad_attestation(
         return f"an attestation in the name of {row.row.get('signer')} comes from {actor}"
     try:
         envelope = Envelope.from_columns(row.row["payload"], row.row["signatures"])
-        log = read_key_log(events, actor, upstream.wasteland, check)
+        fresh = [
+            Envelope.from_columns(r.row["payload"], r.row["signatures"])
+            for r in everything
+            if r.table == "wl_key_events" and r.kind == "added" and r.row.get("handle") == actor
+        ]
+        log = read_key_log([*upstream.key_events(actor), *fresh], actor, upstream.wasteland, check)
         statement = verify_envelope(envelope, [key.public for key in log.keys], check)
+        if kind_of(statement) not in (STAMP, COMPLETION):
+            return "an attestation is a signed document of another kind"
         said = statement["predicate"]
         if said["wasteland"] != upstream.wasteland or said["author"]["handle"] != actor:
             return "an attestation was signed for another wasteland or rig"
@@ -317,6 +396,9 @@ def _roles(rows: Sequence[RowDiff], upstream: Upstream, check: Check, verdict: J
             raise BadSignature("a version of the roles was changed")
         added = [Envelope.from_columns(r.row["payload"], r.row["signatures"]) for r in rows]
         read_roles([*upstream.role_documents, *added], upstream.wasteland, check)
+        versions = [parse(envelope.payload)["predicate"]["version"] for envelope in added]
+        if versions != [row.row.get("version") for row in rows]:
+            raise BadSignature("a version of the roles stands under another number")
     except BadSignature as error:
         verdict.add(REJECT, "ROLES", error.message)
     else:

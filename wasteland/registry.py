@@ -70,9 +70,7 @@ def read_key_log(events: Iterable[Envelope], handle: str, wasteland: str, check:
             raise BadSignature(f"{handle} signed two key events {seq} (equivocation)")
         places[seq], digests[seq] = statement, envelope.sha256
     if 0 not in places:
-        raise Undecided(
-            f"there is no key event of {handle} here", hint="a rig publishes its key when it joins"
-        )
+        raise Undecided(f"there is no key event of {handle} here", hint="a rig publishes its key when it joins")
     log = KeyLog(handle, (), ZERO, None, places[0]["predicate"]["dolthub_org"])
     for seq in range(max(places) + 1):
         if seq not in places:

@@ -18,6 +18,7 @@ from wasteland.hub import OPEN, Branch, Pull
 from wasteland.models import RowDiff, jsonable
 from wasteland.node import Node, need_hub
 from wasteland.policy import AUTO, REVIEW, Judgement, Upstream, judge, objects
+from wasteland.steps import step
 from wasteland.text import name, show
 
 HIDDEN = frozenset({"payload", "signatures"})
@@ -249,6 +250,7 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
             db.reset(before)
             raise
         _prove(node, pin)
+        step("proved")
     return Landed(found, commit, push)
 
 
@@ -267,6 +269,7 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
         hub = need_hub(node)
         hub.comment(node.config.org, node.config.db, pin.pull.number, node.handle, f"Landed {pin.head} by wl merge.")
         hub.close(node.config.org, node.config.db, pin.pull.number, landed=landed.commit)
+        step("closed")
     if push and node.upstream_remote != "origin":
         try:
             node.db.push("origin", "main")

@@ -215,3 +215,37 @@ def test_the_board_shows_branches_until_they_land(town):
     merged(town, made)
     listed = {i["id"]: i for i in json.loads(poster.ok("browse", "--json", "--limit", "500"))}
     assert "branch" not in listed[made["item"]["id"]]
+
+
+def test_two_open_pull_requests_land_in_any_order_and_leave_no_gap(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    first, second = posted(town, "First signed"), posted(town, "Second signed")
+    made = []
+    for item in (first, second):
+        worker.ok("claim", item)
+        made.append(worker.json("done", item, "--evidence", f"https://example.com/{item}"))
+    merged(town, made[1])
+    poster.ok("sync")
+    early = poster.json("verify", "completion", made[1]["completion"]["id"])
+    assert early["verdict"] == "verified", early
+    merged(town, made[0])
+    for done in made:
+        assert poster.json("verify", "completion", done["completion"]["id"])["verdict"] == "verified"
+
+
+def test_a_completion_that_was_edited_is_not_stamped(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    item = posted(town, "Edited evidence")
+    worker.ok("claim", item)
+    merged(town, worker.json("done", item, "--evidence", "honest"))
+    code = (
+        "from wasteland.node import open_node; n = open_node(None)\n"
+        f"with n.db.change('edit'): n.db.run(\"UPDATE completions SET evidence='forged' WHERE wanted_id='{item}'\")"
+    )
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-c", code], env=poster.environment(), check=True)
+    refused = poster.wl("accept", item, "--quality", "5", "--no-push")
+    assert refused.code == 6
+    assert "not what its worker signed" in refused.err

@@ -31,7 +31,7 @@ def server_status(out: Out) -> None:
             ("clone", "Clone"),
             ("log", "Last words"),
         )
-        if found[key]
+        if found[key] and (found["running"] or key != "server_pid")
     ]
     out.result({"schema_version": 1, **found}, lines)
 

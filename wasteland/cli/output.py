@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wasteland.steps import step
 from wasteland.text import show, show_lines
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Out:
         else:
             for line in lines:
                 click.echo(line)
+        step("acknowledged")
 
     def say(self, text: str) -> None:
         """Progress."""

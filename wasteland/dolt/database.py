@@ -32,6 +32,7 @@ from pymysql.cursors import DictCursor
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
 from wasteland.models import RowDiff, TableDiff
+from wasteland.steps import step
 from wasteland.text import show
 
 Row = dict[str, Any]
@@ -185,6 +186,7 @@ class Database:
         with self.server.lock("write"):
             self._session.locked = True
             try:
+                step("locked")
                 yield
             finally:
                 self._session.locked = False
@@ -202,9 +204,13 @@ class Database:
             self._procedure("START TRANSACTION")
             self._session.in_change = True
             try:
+                step("begun")
                 yield self
+                step("written")
                 self._commit(message, author or self.author)
+                step("committed")
                 self._procedure("COMMIT")
+                step("durable")
             except BaseException:
                 self._session.in_change = False
                 with contextlib.suppress(WastelandError):
@@ -404,13 +410,16 @@ class Database:
             words.append("--no-ff")
         with self.locked():
             self._procedure("START TRANSACTION")
+            step("begun")
             try:
                 self._session.ask(self.revision, _call("DOLT_MERGE", words), words)
+                step("committed")
                 self._procedure("COMMIT")
             except BaseException:
                 with contextlib.suppress(WastelandError):
                     self._procedure("ROLLBACK")
                 raise
+        step("merged")
         return self.hash_of(self.revision)
 
     # remotes
@@ -427,8 +436,10 @@ class Database:
         commits that ours does not, Unreachable otherwise.
         """
         words = ["--force", remote, branch] if force else [remote, branch]
+        step("pushing")
         try:
             self._remote("DOLT_PUSH", *words)
+            step("pushed")
         except Unreachable as failed:
             self.fetch(remote)
             name = branch.removeprefix(":")

@@ -1,0 +1,617 @@
+"""What a pull request may change: every rule with a case that passes it and cases that fail it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from wasteland.attest import Envelope
+from wasteland.attest import sha256 as digest_of
+from wasteland.keys import Key, public_key, sign_statement
+from wasteland.keys import verify_signature as check
+from wasteland.models import RowDiff, TableDiff
+from wasteland.policy import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream, judge, objects
+from wasteland.statements import (
+    Link,
+    Party,
+    attestation_row,
+    completion_statement,
+    key_event_row,
+    key_event_statement,
+    roles_statement,
+    stamp_statement,
+    text_manifest,
+    valence_of,
+)
+
+HERE, THERE = "urn:uuid:here", "urn:uuid:there"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+T0, T1 = datetime(2026, 3, 1, 11), datetime(2026, 3, 1, 12)
+ORGS = {"poster": "acme", "worker": "worker-org", "val": "val-org", "stranger": "stranger-org"}
+
+
+def a_key(handle, number=0):
+    seed = digest_of(f"{handle}/{number}".encode())
+    public = public_key(bytes.fromhex(seed))
+    from wasteland.attest import did_key
+
+    return Key(handle, did_key(public), public, digest_of(f"next of {handle}".encode()), bytes.fromhex(seed))
+
+
+KEYS = {name: a_key(name) for name in (*ORGS, "newbie", "mallory")}
+ME = {name: Party(name, key.did) for name, key in KEYS.items()}
+
+
+def inception(handle, *, wasteland=HERE, key=None):
+    made = key or KEYS[handle]
+    statement = key_event_statement(
+        wasteland=wasteland, handle=handle, public=made.public, next_sha256=made.next_sha256,
+        dolthub_org=ORGS.get(handle, f"{handle}-org"), issued_at=NOON,
+    )  # fmt: skip
+    envelope = sign_statement(made, statement)
+    return envelope, key_event_row(envelope, statement, T1)
+
+
+def roles_document(version=1, prev=None, by="poster", **held):
+    before = {} if prev is None else {"prev": prev.sha256}
+    roles = {"root": [ME["poster"]], "maintainer": [ME["poster"]], "validator": [ME["val"]]} | held
+    statement = roles_statement(wasteland=HERE, version=version, issued_at=NOON, **roles, **before)
+    return sign_statement(KEYS[by], statement)
+
+
+FIRST_ROLES = roles_document()
+
+
+def a_rig(handle, **changes):
+    org = ORGS.get(handle, f"{handle}-org")
+    return {
+        "handle": handle,
+        "display_name": handle,
+        "dolthub_org": org,
+        "trust_level": 1,
+        "parent_rig": None,
+    } | changes
+
+
+def an_item(**changes):
+    return {
+        "id": "w-1", "title": "Fix it", "description": "words", "project": None, "type": None, "priority": 2,
+        "tags": None, "posted_by": "poster", "claimed_by": None, "status": "open", "effort_level": "medium",
+        "evidence_url": None, "sandbox_required": 0, "sandbox_scope": None, "sandbox_min_tier": None,
+        "created_at": T0, "updated_at": T0,
+    } | changes  # fmt: skip
+
+
+def a_completion(**changes):
+    return {
+        "id": "c-1", "wanted_id": "w-1", "completed_by": "worker", "evidence": "pr/7", "validated_by": None,
+        "stamp_id": None, "parent_completion_id": None, "block_hash": None, "hop_uri": None, "completed_at": T1,
+        "validated_at": None,
+    } | changes  # fmt: skip
+
+
+def a_stamp(**changes):
+    return {
+        "id": "s-1", "author": "poster", "subject": "worker", "valence": json.dumps({"quality": 4}), "confidence": 1.0,
+        "severity": "leaf", "context_id": "c-1", "context_type": "completion", "skill_tags": None, "message": None,
+        "prev_stamp_hash": None, "block_hash": None, "hop_uri": None, "created_at": T1,
+    } | changes  # fmt: skip
+
+
+def added(table, row):
+    return RowDiff(table, None, row)
+
+
+def changed(table, old, **changes):
+    return RowDiff(table, old, old | changes)
+
+
+def removed(table, row):
+    return RowDiff(table, row, None)
+
+
+def upstream(**changes):
+    """Upstream with four rigs; w-1 has the completion c-1 of worker unless told otherwise."""
+    facts = {
+        "wasteland": HERE,
+        "rigs": {name: a_rig(name) for name in ORGS},
+        "completions": {"c-1": a_completion()},
+        "roles": lambda handle: frozenset({"validator"}) if handle == "val" else frozenset(),
+        "key_events": lambda handle: [inception(handle)[0]] if handle in ORGS else [],
+        "role_documents": [FIRST_ROLES],
+    }
+    return Upstream(**facts | changes)
+
+
+def verdict_of(*rows, by="poster", **facts):
+    """The verdict on a pull request from the fork of `by`'s organisation."""
+    return judge(list(rows), ORGS.get(by, f"{by}-org"), upstream(**facts), check)
+
+
+def step(frm, to, **changes):
+    """A change of w-1 from one status to another."""
+    before = {"claimed": {"claimed_by": "worker"}, "in_review": {"claimed_by": "worker", "evidence_url": "pr/7"}}
+    return changed("wanted", an_item(status=frm, **before.get(frm, {})), status=to, updated_at=T1, **changes)
+
+
+CLAIM = step("open", "claimed", claimed_by="worker")
+UNCLAIM = step("claimed", "open", claimed_by=None, evidence_url=None)
+DONE = step("claimed", "in_review", evidence_url="pr/7")
+REJECTED = step("in_review", "claimed", evidence_url=None)
+ACCEPTED = step("in_review", "completed")
+NO_COMPLETION = {"completions": {}}
+
+
+def validated(by="poster", **changes):
+    return changed(
+        "completions", a_completion(), **{"validated_by": by, "stamp_id": "s-1", "validated_at": T1} | changes
+    )
+
+
+def an_accept(by="poster", **stamp):
+    return ACCEPTED, validated(by), added("stamps", a_stamp(**{"author": by} | stamp))
+
+
+# items
+
+
+@pytest.mark.parametrize(
+    ("rows", "by", "facts"),
+    [
+        ([added("wanted", an_item(id="w-2", posted_by="stranger"))], "stranger", {}),
+        ([changed("wanted", an_item(), title="Better", updated_at=T1)], "poster", NO_COMPLETION),
+        ([CLAIM], "worker", NO_COMPLETION),
+        ([UNCLAIM], "worker", NO_COMPLETION),
+        ([UNCLAIM], "poster", NO_COMPLETION),
+        ([DONE, added("completions", a_completion())], "worker", NO_COMPLETION),
+        ([REJECTED, removed("completions", a_completion())], "poster", {}),
+        ([ACCEPTED], "poster", {}),
+        ([step("open", "withdrawn")], "poster", NO_COMPLETION),
+    ],
+    ids=["post", "update", "claim", "unclaim", "unclaim by poster", "done", "reject", "close", "delete"],
+)
+def test_an_honest_step_lands_by_itself(rows, by, facts):
+    judged = verdict_of(*rows, by=by, **facts)
+    assert judged.verdict == AUTO, judged.findings
+    assert judged.actor == by
+
+
+@pytest.mark.parametrize(
+    ("rows", "by", "facts"),
+    [
+        ([added("wanted", an_item(id="w-2", posted_by="poster"))], "stranger", {}),
+        ([added("wanted", an_item(id="w-2", posted_by="stranger", claimed_by="worker"))], "stranger", {}),
+        ([added("wanted", an_item(id="w-2", posted_by="stranger", status="completed"))], "stranger", {}),
+        ([added("wanted", an_item(id="w-2", posted_by="stranger", evidence_url="x"))], "stranger", {}),
+        ([changed("wanted", an_item(), title="Mine", updated_at=T1)], "stranger", NO_COMPLETION),
+        ([changed("wanted", an_item(), posted_by="stranger")], "stranger", NO_COMPLETION),
+        ([changed("wanted", an_item(), id="w-1", posted_by="stranger")], "poster", NO_COMPLETION),
+        ([step("open", "claimed", claimed_by="val")], "worker", NO_COMPLETION),
+        ([step("open", "claimed", claimed_by="worker", description="rewritten")], "worker", NO_COMPLETION),
+        ([step("open", "claimed", claimed_by="worker", priority=0)], "worker", NO_COMPLETION),
+        ([step("open", "claimed", claimed_by="Worker")], "worker", NO_COMPLETION),
+        ([step("claimed", "claimed", claimed_by="stranger")], "stranger", NO_COMPLETION),
+        ([UNCLAIM], "stranger", NO_COMPLETION),
+        ([UNCLAIM], "val", NO_COMPLETION),
+        ([DONE], "worker", NO_COMPLETION),
+        ([DONE, added("completions", a_completion(completed_by="stranger"))], "stranger", NO_COMPLETION),
+        ([DONE, added("completions", a_completion(completed_by="val"))], "worker", NO_COMPLETION),
+        ([DONE, added("completions", a_completion(stamp_id="s-9"))], "worker", NO_COMPLETION),
+        ([DONE, added("completions", a_completion(validated_by="worker"))], "worker", NO_COMPLETION),
+        ([added("completions", a_completion(id="c-2"))], "worker", {}),
+        ([REJECTED, removed("completions", a_completion())], "stranger", {}),
+        ([REJECTED, removed("completions", a_completion())], "val", {}),
+        ([REJECTED], "poster", {}),
+        ([REJECTED, removed("completions", a_completion(stamp_id="s-1"))], "poster", {}),
+        ([removed("completions", a_completion(stamp_id="s-1"))], "poster", {}),
+        ([removed("completions", a_completion(stamp_id="s-1"))], "worker", {}),
+        ([ACCEPTED], "stranger", {}),
+        ([ACCEPTED], "val", {}),
+        ([ACCEPTED], "worker", {}),
+        ([step("completed", "open", claimed_by=None)], "poster", {}),
+        ([step("completed", "in_review")], "worker", {}),
+        ([step("withdrawn", "open")], "poster", NO_COMPLETION),
+        ([step("open", "validated")], "poster", NO_COMPLETION),
+        ([step("validated", "completed")], "poster", NO_COMPLETION),
+        ([step("open", "withdrawn")], "stranger", NO_COMPLETION),
+        ([removed("wanted", an_item())], "poster", NO_COMPLETION),
+        ([changed("completions", a_completion(), evidence="other")], "worker", {}),
+    ],
+    ids=[
+        "post for another", "post claimed", "post completed", "post with evidence", "update by a stranger",
+        "take a post over", "give a post away", "claim for another", "claim that rewrites the description",
+        "claim that raises the priority", "claim by another spelling", "take a claim over", "unclaim by a stranger",
+        "unclaim by a validator", "done without a completion", "done by a stranger", "done for another",
+        "done that is stamped", "done that is validated", "completion without done", "reject by a stranger",
+        "reject by a validator", "reject that leaves the completion", "reject of a stamped completion",
+        "poster deletes a stamped completion", "worker deletes a stamped completion", "close by a stranger",
+        "close by a validator", "close by the worker", "reopen", "back into review", "revive", "unknown status",
+        "out of an unknown status", "delete by a stranger", "row deleted", "evidence rewritten",
+    ],
+)  # fmt: skip
+def test_a_dishonest_step_is_rejected(rows, by, facts):
+    judged = verdict_of(*rows, by=by, **facts)
+    assert judged.verdict == REJECT, judged.findings
+
+
+def test_a_worker_claims_and_completes_in_one_pull_request():
+    whole = changed("wanted", an_item(), status="in_review", claimed_by="worker", evidence_url="pr/7", updated_at=T1)
+    assert verdict_of(whole, added("completions", a_completion()), by="worker", **NO_COMPLETION).verdict == AUTO
+
+
+def test_a_fork_without_a_rig_may_change_nothing_and_a_change_of_nothing_does_not_land():
+    assert verdict_of(added("wanted", an_item(id="w-2", posted_by="poster")), by="nobody").verdict == REJECT
+    assert verdict_of(by="poster").verdict == REJECT
+
+
+# stamps
+
+
+def signed_stamp(by="poster", *, wasteland=HERE, rig="worker", score=4, key=None, handle=None):
+    """Stamp row and attestation of `by` about c-1."""
+    key = key or KEYS[by]
+    scores = {"quality": (score, 900)}
+    statement = stamp_statement(
+        wasteland=wasteland, stamp_id="s-1", author=Party(handle or by, key.did), rig=Party(rig, None), scores=scores,
+        confidence=1000, severity="leaf", completion="c-1", completion_sha256="0" * 64, wanted="w-1",
+        wanted_sha256="0" * 64, evidence_sha256="0" * 64, commit=None, skill_tags=[], message=None, issued_at=NOON,
+        chain=Link(0),
+    )  # fmt: skip
+    envelope = sign_statement(key, statement)
+    stamp = a_stamp(author=by, subject=rig, block_hash=envelope.sha256, valence=json.dumps(valence_of(scores)))
+    return stamp, attestation_row(envelope, statement, T1)
+
+
+@pytest.mark.parametrize("by", ["poster", "val"])
+def test_a_signed_accept_lands_by_itself(by):
+    stamp, attestation = signed_stamp(by)
+    judged = verdict_of(ACCEPTED, validated(by), added("stamps", stamp), added("wl_attestations", attestation), by=by)
+    assert judged.verdict == AUTO, judged.findings
+
+
+@pytest.mark.parametrize("by", ["poster", "val"])
+def test_an_unsigned_accept_is_for_a_person(by):
+    judged = verdict_of(*an_accept(by), by=by)
+    assert judged.verdict == REVIEW, judged.findings
+
+
+@pytest.mark.parametrize(
+    ("rows", "by", "facts"),
+    [
+        (an_accept("stranger"), "stranger", {}),
+        (an_accept("worker"), "worker", {}),
+        ((ACCEPTED, validated("val"), added("stamps", a_stamp(author="val"))), "poster", {}),
+        ((ACCEPTED, validated(), added("stamps", a_stamp(author="val"))), "poster", {}),
+        ((ACCEPTED, validated("val"), added("stamps", a_stamp())), "poster", {}),
+        ((ACCEPTED, validated()), "poster", {}),
+        ((ACCEPTED, validated("val")), "val", {}),
+        ((ACCEPTED, validated(stamp_id=None), added("stamps", a_stamp())), "poster", {}),
+        ((ACCEPTED, validated(stamp_id="s-2"), added("stamps", a_stamp())), "poster", {}),
+        ((ACCEPTED, validated(evidence="other"), added("stamps", a_stamp())), "poster", {}),
+        ((ACCEPTED, added("stamps", a_stamp())), "poster", {}),
+        ((added("stamps", a_stamp()),), "poster", {}),
+        ((added("stamps", a_stamp(context_id="c-none")),), "poster", {}),
+        (an_accept(subject="stranger"), "poster", {}),
+        ((changed("stamps", a_stamp(), valence='{"quality": 1}'),), "poster", {}),
+        ((changed("stamps", a_stamp(), message="changed"),), "poster", {}),
+        ((removed("stamps", a_stamp()),), "poster", {}),
+        ((*an_accept(), added("stamps", a_stamp(id="s-2"))), "poster", {}),
+        (an_accept(valence='{"quality": 99}'), "poster", {}),
+        (an_accept(valence='{"quality": -1}'), "poster", {}),
+        (an_accept(valence='{"quality": "5"}'), "poster", {}),
+        (an_accept(valence='{"quality": 4, "quality_confidence": 7}'), "poster", {}),
+        (an_accept(valence='"five"'), "poster", {}),
+        (an_accept(valence="[5]"), "poster", {}),
+        (an_accept(valence="{}"), "poster", {}),
+        (an_accept(confidence=7.0), "poster", {}),
+        (an_accept(severity="world"), "poster", {}),
+    ],
+    ids=[
+        "by a stranger", "by the worker", "in the validator's name", "another author", "another validator of record",
+        "no stamp row", "no stamp row by a validator", "completion names no stamp", "completion names another stamp",
+        "evidence rewritten", "completion not marked", "no item step", "about nothing", "about somebody else",
+        "edited score", "edited message", "removed", "two for one", "score 99", "score -1", "score is text",
+        "confidence 7", "valence is text", "valence is a list", "no scores", "overall confidence 7", "severity unknown",
+    ],
+)  # fmt: skip
+def test_a_stamp_that_breaks_a_rule_is_rejected(rows, by, facts):
+    judged = verdict_of(*rows, by=by, **facts)
+    assert judged.verdict == REJECT, judged.findings
+
+
+@pytest.mark.parametrize(
+    "worker", ["POSTER", "Poster", "post-er", "p.o_s-t er", "poſter", "ｐoster", "pоster"]
+)  # the last is Cyrillic
+def test_nobody_stamps_themselves_under_another_spelling(worker):
+    item = an_item(status="in_review", claimed_by=worker, evidence_url="pr/7")
+    rows = (
+        changed("wanted", item, status="completed", updated_at=T1),
+        changed(
+            "completions", a_completion(completed_by=worker), validated_by="poster", stamp_id="s-1", validated_at=T1
+        ),
+        added("stamps", a_stamp(subject=worker)),
+    )
+    judged = verdict_of(*rows, completions={"c-1": a_completion(completed_by=worker)})
+    assert judged.verdict == REJECT, judged.findings
+
+
+@pytest.mark.parametrize("tie", [{"dolthub_org": "acme"}, {"parent_rig": "poster"}])
+def test_a_stamp_for_a_rig_of_the_same_owner_is_for_a_person(tie):
+    stamp, attestation = signed_stamp()
+    rigs = {name: a_rig(name) for name in ORGS} | {"worker": a_rig("worker", **tie)}
+    rows = (ACCEPTED, validated(), added("stamps", stamp), added("wl_attestations", attestation))
+    assert verdict_of(*rows, rigs=rigs).verdict == REVIEW
+
+
+def test_one_stamp_does_not_cover_two_items():
+    other = changed(
+        "wanted", an_item(id="w-2", status="in_review", claimed_by="worker"), status="completed", updated_at=T1
+    )
+    marked = changed("completions", a_completion(id="c-2", wanted_id="w-2"), validated_by="poster", stamp_id="s-ghost",
+                     validated_at=T1)  # fmt: skip
+    facts = {"c-1": a_completion(), "c-2": a_completion(id="c-2", wanted_id="w-2")}
+    judged = verdict_of(*an_accept(), other, marked, completions=facts)
+    assert judged.verdict == REJECT, judged.findings
+
+
+# attestations
+
+
+def with_attestation(row, by="poster", **stamp):
+    return verdict_of(
+        ACCEPTED, validated(by), added("stamps", a_stamp(author=by) | stamp), added("wl_attestations", row), by=by
+    )
+
+
+def test_a_row_that_says_other_than_its_signature_is_rejected():
+    stamp, row = signed_stamp(score=1)
+    assert with_attestation(row, **stamp).verdict == AUTO
+    lifted = json.dumps({"quality": 5, "quality_confidence": 0.9})
+    assert with_attestation(row, **(stamp | {"valence": lifted})).verdict == REJECT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: {"payload": row["payload"].replace('"score":4', '"score":5')},
+        lambda row: {"payload": row["payload"].replace(HERE, THERE)},
+        lambda row: {"payload": row["payload"] + " "},
+        lambda row: {"payload": "{}"},
+        lambda row: {"payload": "nonsense"},
+        lambda row: {"signatures": "[]"},
+        lambda row: {"signatures": "nonsense"},
+        lambda row: {"signatures": '[{"sig":"AAAA"}]'},
+        lambda row: {"chain_seq": 7},
+        lambda row: {"subject_id": "s-2"},
+        lambda row: {"key_id": "did:key:other"},
+        lambda row: {"payload_sha256": "0" * 64},
+        lambda row: {"signer": "val"},
+    ],
+    ids=["score", "wasteland", "space", "empty", "nonsense", "no signature", "bad signatures", "short signature", "seq",
+         "subject", "key", "digest", "signer"],
+)  # fmt: skip
+def test_an_attestation_with_one_thing_changed_is_rejected(change):
+    stamp, row = signed_stamp()
+    judged = with_attestation(row | change(row), **stamp)
+    assert judged.verdict == REJECT
+    assert "ATTEST" in {f.rule for f in judged.findings if f.verdict == REJECT}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        signed_stamp(wasteland=THERE),
+        signed_stamp(key=KEYS["val"]),
+        signed_stamp(handle="val"),
+        signed_stamp(key=a_key("poster", 1)),
+    ],
+    ids=["another wasteland", "another signer", "another author", "an unpublished key"],
+)
+def test_an_attestation_that_is_not_the_actors_here_is_rejected(made):
+    stamp, row = made
+    assert with_attestation(row, **stamp).verdict == REJECT
+
+
+def test_attestations_are_never_changed_nor_removed():
+    _, row = signed_stamp()
+    assert verdict_of(changed("wl_attestations", row, signatures="[]")).verdict == REJECT
+    assert verdict_of(removed("wl_attestations", row)).verdict == REJECT
+
+
+@pytest.mark.parametrize("kind", ["key event", "roles"])
+def test_a_signed_document_of_another_kind_is_no_attestation(kind):
+    envelope = inception("poster")[0] if kind == "key event" else FIRST_ROLES
+    _, row = signed_stamp()
+    judged = verdict_of(added("wl_attestations", row | envelope.to_columns()))
+    assert judged.verdict == REJECT, judged.findings
+
+
+def test_a_signed_completion_lands_by_itself():
+    statement = completion_statement(
+        wasteland=HERE, completion="c-1", author=ME["worker"], wanted="w-1", wanted_sha256="0" * 64,
+        evidence=text_manifest("pr/7"), sandbox_level="L0", sandbox_network="host", issued_at=NOON, chain=Link(0),
+    )  # fmt: skip
+    envelope = sign_statement(KEYS["worker"], statement)
+    made = added("completions", a_completion(block_hash=envelope.sha256))
+    row = added("wl_attestations", attestation_row(envelope, statement, T1))
+    assert verdict_of(DONE, made, row, by="worker", **NO_COMPLETION).verdict == AUTO
+
+
+# rigs
+
+
+@pytest.mark.parametrize("handle", ["newbie", "n", "new-bie_2"])
+def test_a_registration_is_for_a_person(handle):
+    row = a_rig(handle, dolthub_org="newbie-org")
+    assert verdict_of(added("rigs", row), by="newbie").verdict == REVIEW
+
+
+def test_a_registration_brings_its_key():
+    judged = verdict_of(added("rigs", a_rig("newbie")), added("wl_key_events", inception("newbie")[1]), by="newbie")
+    assert judged.verdict == REVIEW, judged.findings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dolthub_org": "acme"}, {"trust_level": 2}, {"handle": "Poster"}, {"handle": "post-er"}, {"handle": "POSTER_"},
+        {"handle": "pоster"}, {"handle": "a b"}, {"handle": "../../x"}, {"handle": "--help"}, {"handle": ""},
+        {"handle": "x" * 65}, {"handle": "a\nb"}, {"parent_rig": "poster"}, {"parent_rig": "nobody"},
+    ],
+    ids=lambda change: repr(change)[:40],
+)  # fmt: skip
+def test_a_registration_that_breaks_a_rule_is_rejected(change):
+    assert verdict_of(added("rigs", a_rig("newbie") | change), by="newbie").verdict == REJECT
+
+
+def test_two_confusable_handles_do_not_come_in_one_pull_request():
+    rows = [added("rigs", a_rig(handle, dolthub_org="newbie-org")) for handle in ("newbie", "New-Bie")]
+    assert verdict_of(*rows, by="newbie").verdict == REJECT
+
+
+def test_a_rig_changes_its_own_profile():
+    own = a_rig("worker")
+    assert verdict_of(changed("rigs", own, display_name="W", last_seen=T1), by="worker").verdict == AUTO
+
+
+@pytest.mark.parametrize(
+    ("rows", "by"),
+    [
+        ([changed("rigs", a_rig("worker"), display_name="W")], "stranger"),
+        ([changed("rigs", a_rig("worker"), dolthub_org="stranger-org")], "stranger"),
+        ([changed("rigs", a_rig("worker"), trust_level=3)], "worker"),
+        ([changed("rigs", a_rig("worker"), trust_level=3, display_name="W")], "worker"),
+        ([changed("rigs", a_rig("worker"), dolthub_org="other")], "worker"),
+        ([changed("rigs", a_rig("worker"), registered_at=T0)], "worker"),
+        ([changed("rigs", a_rig("worker"), parent_rig="val")], "worker"),
+        ([changed("rigs", a_rig("worker"), trust_level=3)], "poster"),
+        ([removed("rigs", a_rig("worker"))], "worker"),
+        ([removed("rigs", a_rig("worker"))], "stranger"),
+        ([removed("rigs", a_rig("worker")), added("rigs", a_rig("worker2", dolthub_org="worker-org"))], "worker"),
+    ],
+    ids=["stranger", "take-over", "trust", "trust with profile", "org", "age", "parent", "trust by the creator",
+         "removed", "removed by a stranger", "renamed"],
+)  # fmt: skip
+def test_a_change_of_a_rig_that_breaks_a_rule_is_rejected(rows, by):
+    assert verdict_of(*rows, by=by).verdict == REJECT
+
+
+# keys and roles
+
+
+@pytest.mark.parametrize(
+    ("made", "by"),
+    [
+        (inception("worker", key=KEYS["stranger"])[1], "stranger"),
+        (inception("worker", key=KEYS["mallory"])[1], "worker"),
+        (inception("newbie", wasteland=THERE)[1], "newbie"),
+        (inception("newbie")[1] | {"seq": 3}, "newbie"),
+        (inception("newbie")[1] | {"key_id": KEYS["worker"].did}, "newbie"),
+        (inception("newbie")[1] | {"payload": "{}"}, "newbie"),
+        (inception("newbie")[1] | {"payload": "x", "signatures": "x"}, "newbie"),
+        (inception("newbie")[1] | {"signatures": '[{"sig":"AAAA"}]'}, "newbie"),
+    ],
+    ids=["another handle", "a second inception", "another wasteland", "column seq", "column key", "empty", "nonsense",
+         "unsigned"],
+)  # fmt: skip
+def test_a_key_event_that_does_not_hold_is_rejected(made, by):
+    rows = [added("wl_key_events", made)]
+    if by == "newbie":
+        rows.append(added("rigs", a_rig("newbie")))
+    judged = verdict_of(*rows, by=by)
+    assert judged.verdict == REJECT
+    assert "KEYS" in {f.rule for f in judged.findings}
+
+
+def test_key_events_are_never_changed_nor_removed():
+    _, row = inception("worker")
+    assert verdict_of(changed("wl_key_events", row, kind="rotate"), by="worker").verdict == REJECT
+    assert verdict_of(removed("wl_key_events", row), by="worker").verdict == REJECT
+
+
+def roles_row(envelope, version=2):
+    return added("wl_roles", {"version": version, **envelope.to_columns()})
+
+
+def test_a_new_version_of_the_roles_by_a_root_is_for_a_person():
+    made = roles_document(2, FIRST_ROLES, validator=[ME["val"], ME["worker"]])
+    assert verdict_of(roles_row(made)).verdict == REVIEW
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        roles_row(roles_document(2, FIRST_ROLES, by="worker", root=[ME["worker"]])),
+        roles_row(roles_document(2, FIRST_ROLES, by="val")),
+        roles_row(roles_document(1, by="worker", root=[ME["worker"]]), version=1),
+        roles_row(roles_document(3, FIRST_ROLES), version=3),
+        roles_row(roles_document(2), version=2),
+        roles_row(roles_document(2, FIRST_ROLES), version=9),
+        roles_row(inception("poster")[0]),
+        roles_row(Envelope(b"{}", FIRST_ROLES.signatures)),
+        changed("wl_roles", {"version": 1, **FIRST_ROLES.to_columns()}, signatures="[]"),
+        removed("wl_roles", {"version": 1, **FIRST_ROLES.to_columns()}),
+    ],
+    ids=["by who wants to be root", "by a validator", "another first version", "a version left out", "no predecessor",
+         "column version", "a key event", "empty", "changed", "removed"],
+)  # fmt: skip
+def test_roles_that_no_root_signed_are_rejected(row):
+    judged = verdict_of(row)
+    assert judged.verdict == REJECT
+    assert {f.rule for f in judged.findings} == {"ROLES"}
+
+
+# the rest
+
+
+@pytest.mark.parametrize(
+    "table", ["_meta", "badges", "boot_blocks", "chain_meta", "rig_links", "leaderboard", "wl_log", "x\ny"]
+)
+def test_rows_of_other_tables_are_rejected(table):
+    judged = verdict_of(added(table, {"id": "1"}))
+    assert judged.verdict == REJECT
+    assert [f.rule for f in judged.findings] == ["G-UNKNOWN"]
+
+
+def test_one_bad_row_spoils_a_good_pull_request():
+    assert verdict_of(CLAIM, added("badges", {"id": "1"}), by="worker", **NO_COMPLETION).verdict == REJECT
+
+
+def test_the_worst_finding_is_the_verdict():
+    judged = Judgement()
+    assert judged.verdict == REJECT
+    for verdict in (AUTO, REVIEW, REJECT, QUARANTINE):
+        judged.add(verdict, "RULE", "why")
+        assert judged.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("diff", "clean"),
+    [
+        (TableDiff("wanted", "modified", data=True, schema=False), True),
+        (TableDiff("wanted", "modified", data=True, schema=True), False),
+        (TableDiff("wanted", "modified", data=False, schema=True), False),
+        (TableDiff("stamps", "dropped", data=True, schema=True), False),
+        (TableDiff("stamps", "dropped", data=False, schema=False), False),
+        (TableDiff("stamps", "renamed", data=False, schema=True), False),
+        (TableDiff("extra", "added", data=True, schema=True), False),
+        (TableDiff("extra", "added", data=True, schema=False), False),
+        *((TableDiff(f"dolt_{name}", "modified", data=True, schema=False), False)
+          for name in ("schemas", "procedures", "ignore", "query_catalog", "docs", "nonlocal_tables", "rebase", "tests")),
+    ],
+    ids=lambda value: f"{value.table} {value.kind}" if isinstance(value, TableDiff) else "",
+)  # fmt: skip
+def test_what_is_not_rows_of_a_table_is_found(diff, clean):
+    found = objects([diff])
+    assert (found == []) is clean
+    assert all(diff.table in one for one in found)
+
+
+def test_every_object_is_named():
+    diffs = [
+        TableDiff("dolt_schemas", "added", data=True, schema=True),
+        TableDiff("b", "dropped", data=True, schema=True),
+    ]
+    assert len(objects(diffs)) == 2

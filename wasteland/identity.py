@@ -90,15 +90,30 @@ def roles_of(node: Node, handle: str, db: Database | None = None) -> frozenset[s
 
 def inception(node: Node, db: Database, now: datetime) -> None:
     """Make this rig's key if it has none, and publish it here, inside a change."""
+    if published(node, db):
+        return
     key = node.key or node.keystore.make(node.handle)
     node.__dict__["key"] = key
-    if signatures.key_events(db, node.handle):
-        return
     statement = key_event_statement(
         wasteland=wasteland_id(node, db), handle=node.handle, public=key.public, next_sha256=key.next_sha256,
         dolthub_org=node.config.fork_org or node.config.org, issued_at=now,
     )  # fmt: skip
     signatures.insert_key_event(db, key_event_row(_signed(node, statement), statement, now))
+
+
+def published(node: Node, db: Database) -> bool:
+    """Whether this rig's key is in its key log here; Refused when the log ends with a key that this machine lacks."""
+    events = signatures.key_events(db, node.handle)
+    if not events:
+        return False
+    log = read_key_log(events, node.handle, wasteland_id(node, db), check)
+    if node.key is None or did_key(log.keys[-1].public) != node.key.did:
+        raise Refused(
+            f"{node.handle} has published a key that is not on this machine",
+            about=node.handle,
+            hint=f"copy the files of {node.handle} from the keys folder of your other machine",
+        )
+    return True
 
 
 def _signed(node: Node, statement: Statement) -> Envelope:

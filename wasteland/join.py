@@ -17,11 +17,12 @@ from wasteland import identity, sync
 from wasteland.commons import rigs
 from wasteland.config import Config, Paths
 from wasteland.dolt import binary
+from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage
 from wasteland.hub import Branch, Pull
 from wasteland.models import Rig
 from wasteland.node import Node, utc_now
-from wasteland.text import checked, name, org_db
+from wasteland.text import checked, name, org_db, show
 
 VERSION = "dev"  # what peers write in gt_version, and what they expect to read
 Say = Callable[[str], None]
@@ -74,11 +75,25 @@ def person(handle: str, display_name: str | None, email: str | None, home: Path)
 
 
 def _fresh(where: Paths, upstream: str) -> Path:
+    """Where the clone goes; what an interrupted create or join left there is removed first.
+
+    Conflict when a clone lies there that holds somebody's work.
+    """
     clone = where.clone(upstream)
+    _clear_leftover(clone)
     if clone.exists() and any(clone.iterdir()):
-        raise Conflict(f"{clone} already exists", about=str(clone), hint="move it away, or wl leave and join again")
-    clone.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        raise Conflict(f"{clone} already exists", about=str(clone), hint="wl join takes it up again; or move it away")
     return clone
+
+
+def _clear_leftover(clone: Path) -> None:
+    """Remove a clone that was being made when its command was killed: nobody was told that it exists."""
+    clone.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = Server(clone, clone)
+    if server.being_made:
+        server.stop()
+        shutil.rmtree(clone, ignore_errors=True)
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str, clone: Path) -> Config:
@@ -117,7 +132,8 @@ def create(
     node.config.signing = signed
     if node.hub is not None and not local_only:
         node.hub.create(org, db)
-    clone.mkdir(mode=0o700)
+    node.db.server.prepare()
+    clone.mkdir(mode=0o700, exist_ok=True)
     try:
         say("Initializing dolt database...")
         binary.run(["init"], cwd=clone, env=binary.environment(home))
@@ -129,6 +145,7 @@ def create(
         identity.pin(node)
         say("Saving config...")
         node.config.save()
+        node.db.server.made()
     except BaseException:
         _undo(node, clone)
         raise
@@ -146,7 +163,6 @@ def schema(file: str) -> list[str]:
 def _found(node: Node, who: Person, title: str | None, say: Say) -> None:
     """Tables, the wasteland's identity, the creator, the creator's key and the first roles."""
     db, now = node.db, node.clock()
-    db.server.prepare(made_here=True)
     say("Applying commons schema...")
     with db.locked():
         db.as_root(schema("commons.sql") + schema("attest.sql"))
@@ -168,12 +184,9 @@ def _register(node: Node, who: Person, org: str) -> None:
 
 
 def _undo(node: Node, clone: Path) -> None:
-    """Leave nothing of a failed create or join on this machine."""
+    """Leave nothing of a failed create or join on this machine; a clone that was there before stays."""
     node.close()
-    if clone.exists() and (node.db.server.folder / "accounts.json").exists():
-        node.db.server.stop()
-    shutil.rmtree(clone, ignore_errors=True)
-    shutil.rmtree(node.db.server.folder, ignore_errors=True)
+    _clear_leftover(clone)
     node.config.path.unlink(missing_ok=True)
     node.config.node_path.unlink(missing_ok=True)
 
@@ -220,14 +233,19 @@ def join(
     home = binary.dolt_home(where.data)
     who = person(handle or owner, display_name, email, home)
     spot = place(upstream, remote_base)
-    clone = _fresh(where, upstream)
+    clone = where.clone(upstream)
+    _clear_leftover(clone)
     node = Node(_config(where, upstream, who, spot, owner, clone), where)
     node.config.signing = signed
     try:
-        _fork_and_clone(node, spot, clone, direct=direct, say=say)
+        if (clone / ".dolt").is_dir():
+            _take_up(node, spot)
+        else:
+            _fork_and_clone(node, spot, _fresh(where, upstream), direct=direct, say=say)
         pull = _introduce(node, who, direct=direct, say=say)
         identity.pin(node, node.db.at("main"))
         node.config.save()
+        node.db.server.made()
     except BaseException:
         _undo(node, clone)
         raise
@@ -244,6 +262,7 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
         say("Forking commons...")
         hub.wait(hub.fork(config.org, config.db, config.fork_org))
     say("Cloning fork locally...")
+    node.db.server.prepare()
     scratch = Path(tempfile.mkdtemp(prefix=".wl-clone-", dir=clone.parent))
     try:
         environment = binary.environment(node.home)
@@ -255,37 +274,57 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
         os.rename(scratch / "clone", clone)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    node.db.server.prepare(made_here=True)
     if config.fork_org != config.org:
         say("Adding upstream remote...")
         node.db.add_remote("upstream", spot.url)
+
+
+def _take_up(node: Node, spot: Place) -> None:
+    """Go on with the clone of a wasteland that was left; Conflict when it is of another fork."""
+    remotes = node.db.remotes()
+    hub = node.hub
+    expected = hub.url(node.config.fork_org, node.config.fork_db) if hub else None
+    if remotes.get("origin") != expected or remotes.get("upstream", spot.url) != spot.url:
+        raise Conflict(
+            f"{node.config.local_dir} is a clone of {show(remotes.get('origin'))}, not of {show(expected)}",
+            about=node.config.local_dir,
+            hint="move it away, then join again",
+        )
 
 
 def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | None:
     """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
     db, config, now = node.db, node.config, node.clock()
     sync.refresh(node)
-    if rigs.get(db, who.handle) is not None and (rigs.get(db, who.handle) or Rig("")).dolthub_org != config.fork_org:
+    known = rigs.get(db, who.handle)
+    if known is not None and known.dolthub_org != config.fork_org:
         raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")
-
-    def register() -> None:
-        _register_on(node, who)
-
+    if known is not None and _key_known(node):
+        return None
     say("Registering rig...")
     message = f"Register rig: {who.handle}"
     if direct:
-        sync.landing(node, message, register, push=True)
+        sync.landing(node, message, lambda: _register_on(node, who), push=True)
         return None
     branch = f"wl/register/{who.handle}"
-    db.branch(branch, "main")
-    view = db.at(branch)
-    with view.change(message):
-        rig = Rig(who.handle, who.display_name, config.fork_org, who.hop_uri, who.email or None, VERSION)
-        rigs.register(view, rig, now)
-        _publish_key(node, view)
+    if not db.is_branch(branch):
+        db.branch(branch, "main")
+        view = db.at(branch)
+        with view.change(message):
+            rig = Rig(who.handle, who.display_name, config.fork_org, who.hop_uri, who.email or None, VERSION)
+            rigs.register(view, rig, now)
+            _publish_key(node, view)
     say("Pushing branch to fork...")
-    db.push("origin", branch)
+    db.push("origin", branch, force=True)  # what an earlier try left there was this rig's own, and has not landed
     return _ask(node, branch, who, say)
+
+
+def _key_known(node: Node) -> bool:
+    """Whether upstream has this rig's key; Refused when it has one that is not here."""
+    from wasteland.commons import signatures
+
+    view = node.db.at("main")
+    return not signatures.supported(view) or identity.published(node, view)
 
 
 def _register_on(node: Node, who: Person) -> None:

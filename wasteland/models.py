@@ -7,6 +7,7 @@ that is read and shown must not lose them.  Nothing here does I/O.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Row:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The row as an object; columns that the class does not name go to `extra`."""
-        names = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        names = _columns(cls)
         known = {name: value for name, value in row.items() if name in names}
         rest = {name: value for name, value in row.items() if name not in names}
         for name in JSON_COLUMNS & known.keys():
@@ -32,9 +33,15 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--json` prints it: columns, without those that are NULL."""
-        shown = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extra"}
+        shown = {name: getattr(self, name) for name in _columns(type(self))}
         shown |= getattr(self, "extra", {})
         return {name: jsonable(value) for name, value in shown.items() if value is not None}
+
+
+@functools.cache
+def _columns(cls: type[Row]) -> dict[str, None]:
+    """The columns that a class names, in order; a board has many rows."""
+    return dict.fromkeys(f.name for f in dataclasses.fields(cls) if f.name != "extra")
 
 
 JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})

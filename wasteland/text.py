@@ -75,7 +75,10 @@ def checked(value: str, field: str) -> str:
 
 def show(value: object) -> str:
     """`value` on one line, safe for a terminal: what draws nothing is escaped."""
-    return "".join(_escaped(char) if _hostile(char) else char for char in str(value))
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(char) if _hostile(char) else char for char in text)
 
 
 def show_lines(value: str, indent: str) -> str:

@@ -13,15 +13,15 @@ from gastown.errors import TownError
 from gastown.text import show
 
 COMMANDS = {
-    "agents": ("gastown.cli.show", "agents"),
+    "agents": ("gastown.cli.views", "agents"),
     "approve": ("gastown.cli.work", "approve"),
     "cancel": ("gastown.cli.work", "cancel"),
     "down": ("gastown.cli.run", "down"),
     "install": ("gastown.cli.setup", "install"),
-    "log": ("gastown.cli.show", "log"),
+    "log": ("gastown.cli.views", "log"),
     "rig": ("gastown.cli.setup", "rig"),
     "sling": ("gastown.cli.work", "sling"),
-    "status": ("gastown.cli.show", "status"),
+    "status": ("gastown.cli.views", "status"),
     "up": ("gastown.cli.run", "up"),
 }
 

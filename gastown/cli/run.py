@@ -8,7 +8,7 @@ import click
 
 from gastown import git
 from gastown.cli.common import as_json, open_town, show_json, who
-from gastown.cli.show import bead_json
+from gastown.cli.views import bead_json
 from gastown.errors import Conflict, Unreachable
 from gastown.supervisor import DEFAULT_CAP, Supervisor
 from gastown.text import show

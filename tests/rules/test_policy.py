@@ -599,7 +599,7 @@ def test_the_worst_finding_is_the_verdict():
         (TableDiff("extra", "added", data=True, schema=True), False),
         (TableDiff("extra", "added", data=True, schema=False), False),
         *((TableDiff(f"dolt_{name}", "modified", data=True, schema=False), False)
-          for name in ("schemas", "procedures", "ignore", "query_catalog", "docs", "nonlocal_tables", "rebase", "tests")),
+          for name in ("schemas", "procedures", "ignore", "query_catalog", "docs", "rebase", "tests")),
     ],
     ids=lambda value: f"{value.table} {value.kind}" if isinstance(value, TableDiff) else "",
 )  # fmt: skip

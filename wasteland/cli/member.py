@@ -75,6 +75,8 @@ def join_command(out: Out, upstream: str, **given: Any) -> None:
     head = f"Already joined: {upstream}" if found.already else f"✓ Joined wasteland: {upstream}"
     lines = [head, field("Handle", config.rig_handle), field("Fork", f"{config.fork_org}/{config.fork_db}"),
              field("Local", config.local_dir)]  # fmt: skip
+    if roles := config.node.get("roles_sha256"):
+        lines.append(field("Roles", f"{roles[:16]}…  (compare it with what the maintainers publish)"))
     if found.pull:
         lines.append(field("PR", f"#{found.pull.number} {found.pull.url}"))
     out.result(found.to_json(), [*lines, "", "  Next: wl browse  — browse the wanted board"])

@@ -98,11 +98,20 @@ class Server:
         digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
         return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see _private)
 
-    def prepare(self, *, made_here: bool) -> None:
-        """Make the folder beside the clone; `made_here` marks a clone that no peer's program made."""
+    def prepare(self) -> None:
+        """Make the folder beside a clone that is about to be made, and mark it as being made."""
         _private(self.folder)
-        if made_here:
-            (self.folder / "made-here").touch()
+        (self.folder / "being-made").touch()
+        (self.folder / "made-here").touch()
+
+    def made(self) -> None:
+        """The clone is complete and its owner knows of it."""
+        (self.folder / "being-made").unlink(missing_ok=True)
+
+    @property
+    def being_made(self) -> bool:
+        """Whether the command that makes the clone has not ended well (yet)."""
+        return (self.folder / "being-made").exists()
 
     def connect(self, account: str = "node") -> pymysql.Connection[Any]:
         """A session of `account`, with autocommit on and UTC; the server is started if need be.

@@ -62,6 +62,21 @@ def git(where, *argv):
     return done.stdout.strip()
 
 
+def sleepers(here):
+    """Processes of this test's boxes: their command lines name the folder."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as line:
+                    words = line.read()
+            except OSError:
+                continue
+            if str(here.folder).encode() in words:
+                found.append(int(entry))
+    return found
+
+
 class Place:
     """A town with one rig, `acme`, and what a test does with it."""
 
@@ -79,19 +94,19 @@ class Place:
             town.ledger.add_rig(self.rig(town, **changes))
 
     def rig(self, town, **changes):
-        row = dict(
-            name="acme",
-            origin=str(self.origin),
-            public="https://example.org/acme.git",
-            branch="main",
-            agent=["/usr/bin/python3", str(self.folder / "tools" / "agent.py")],
-            gates=[GATE],
-            binds=[str(self.folder / "tools")],
-            allow=[],
-            budget_seconds=30,
-            max_attempts=2,
-            added_at=town.ledger.now(),
-        )
+        row = {
+            "name": "acme",
+            "origin": str(self.origin),
+            "public": "https://example.org/acme.git",
+            "branch": "main",
+            "agent": ["/usr/bin/python3", str(self.folder / "tools" / "agent.py")],
+            "gates": [GATE],
+            "binds": [str(self.folder / "tools")],
+            "allow": [],
+            "budget_seconds": 30,
+            "max_attempts": 2,
+            "added_at": town.ledger.now(),
+        }
         return Rig(**{**row, **changes})
 
     def town(self):
@@ -123,8 +138,7 @@ class Place:
 
     def request(self, verb, **args):
         with self.town() as town:
-            number = town.ledger.ask(verb, "test", args)
-            return number
+            return town.ledger.ask(verb, "test", args)
 
     def up(self):
         """`gt up --once` in this process; what it said."""

@@ -111,7 +111,7 @@ def meddle():
 def plant():
     """Everything in a repository that could make git run a program."""
     canary = ASKED["canary"]
-    evil = f"sh -c 'echo ran >> {canary}; echo ran >> /work/ran'"
+    evil = f"sh -c 'echo ran >> {canary}; echo ran >> /tmp/ran'"
     ok()
     write("/work/.git/evil", f"#!/bin/sh\n{evil}\nexit 1\n")
     os.chmod("/work/.git/evil", 0o755)
@@ -150,13 +150,13 @@ def escape():
     """Report, as its work, what it could reach from the box."""
     home = os.path.dirname(ASKED["canary"])
     could = {
-        "canary": tries(lambda: open(ASKED["canary"]).read()),
+        "canary": tries(lambda: Path(ASKED["canary"]).read_text()),
         "home": tries(lambda: os.listdir(home)),
         "env": "GT_TEST_SECRET" in os.environ,
         "tcp": tries(lambda: socket.create_connection(("127.0.0.1", int(ASKED["port"])), 1)),
         "core_pattern": tries(lambda: os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY)),
-        "usr": tries(lambda: open("/usr/canary", "w")),
-        "town": tries(lambda: [p for p in os.listdir("/var/tmp")]),
+        "usr": tries(lambda: Path("/usr/canary").write_text("x")),
+        "town": tries(lambda: os.listdir(os.path.join(os.path.dirname(home), "town"))),
     }
     commit("could.json", json.dumps([name for name, done in could.items() if done]))
 

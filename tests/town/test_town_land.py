@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+import subprocess
 import time
 
 import pytest
-from conftest import GATE, Place, git
+from conftest import GATE, Place, git, sleepers
 
 from gastown import clone, refinery
 from gastown.errors import Conflict, Refused, Unreachable
 from gastown.git import Repo
 from gastown.models import MergeState, Phase, RunState
+from gastown.supervisor import Supervisor
 
 
 def test_held_work_lands_when_its_head_is_approved(home_town):
@@ -164,21 +166,6 @@ def test_a_run_over_its_budget_is_killed_with_its_children(home_town):
     assert not sleepers(home_town)
 
 
-def sleepers(here):
-    """Processes of this test's boxes: their command lines name the folder."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as line:
-                    words = line.read()
-            except OSError:
-                continue
-            if str(here.folder).encode() in words:
-                found.append(int(entry))
-    return found
-
-
 def test_a_gate_over_its_budget_is_red(place, boxed):
     here = Place(place, gates=[GATE, ["/bin/sleep", "60"]], max_attempts=1)
     here.ask("ok", budget_seconds=2)
@@ -190,7 +177,7 @@ def test_a_gate_over_its_budget_is_red(place, boxed):
 def test_down_without_a_supervisor_ends_the_runs_and_spends_no_attempt(home_town):
     home_town.ask("hang")
     with home_town.town() as town:
-        supervisor = refinery_supervisor(town)
+        supervisor = Supervisor(town)
         supervisor.tick()
         assert home_town.runs()[0].state is RunState.WORKING
     home_town.gt("down")
@@ -200,16 +187,10 @@ def test_down_without_a_supervisor_ends_the_runs_and_spends_no_attempt(home_town
     assert not sleepers(home_town)
 
 
-def refinery_supervisor(town):
-    from gastown.supervisor import Supervisor
-
-    return Supervisor(town)
-
-
 def test_cancel_kills_the_run(home_town):
     home_town.ask("hang")
     with home_town.town() as town:
-        refinery_supervisor(town).tick()
+        Supervisor(town).tick()
     home_town.gt("cancel", "gt-1", "--reason", "not needed")
     home_town.up()
     assert home_town.bead().phase is Phase.CANCELLED
@@ -235,7 +216,7 @@ def test_the_log_shows_a_change(home_town):
 def test_one_live_run_a_bead_and_one_writer(home_town):
     home_town.ask("hang")
     with home_town.town() as town:
-        refinery_supervisor(town).tick()
+        Supervisor(town).tick()
         live = town.ledger.runs()[0]
         with pytest.raises(Conflict):
             town.ledger.add_run(type(live)(**{**live.__dict__, "id": "r-two"}))
@@ -274,8 +255,6 @@ def evil_bundle(here, base):
     """A bundle whose tree holds a `.git` folder, which git's fsck refuses."""
     where = here.source
     blob = git(where, "hash-object", "-w", "calc.py")
-    import subprocess
-
     entry = b"100644 .git\0" + bytes.fromhex(blob)
     line = ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"]
     tree = subprocess.run(line, cwd=where, input=entry, check=True, capture_output=True).stdout.decode().strip()

@@ -5,11 +5,12 @@ import signal
 import time
 
 import pytest
-from conftest import git
-from test_land import refinery_supervisor, sleepers
+from conftest import git, sleepers
 
+from gastown import agent
 from gastown.models import MergeState, Phase, RunState
 from gastown.steps import STEPS
+from gastown.supervisor import Supervisor
 
 
 def holds(here, bead="gt-1"):
@@ -57,7 +58,7 @@ def test_an_agent_outlives_its_supervisor_and_its_work_is_not_repeated(home_town
 def test_a_killed_agent_is_lost_and_the_bead_goes_on(home_town):
     home_town.ask("slow")
     with home_town.town() as town:
-        refinery_supervisor(town).tick()
+        Supervisor(town).tick()
         run = town.ledger.runs()[0]
         os.kill(run.pid, signal.SIGKILL)
     until = time.monotonic() + 5
@@ -72,8 +73,6 @@ def test_a_killed_agent_is_lost_and_the_bead_goes_on(home_town):
 
 def test_a_run_that_was_voided_never_starts(home_town):
     """The race of a late shim and a new supervisor has one winner."""
-    from gastown import agent
-
     folder = home_town.root / "runs" / "r-late"
     assert agent.claimed(folder) is None
     agent.start(folder, ["/usr/bin/touch", str(home_town.folder / "ran")], 5)

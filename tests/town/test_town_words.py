@@ -15,8 +15,8 @@ here = pathlib.Path(__file__).parent
 with (here / "calls").open("a") as out:
     out.write(json.dumps(sys.argv[1:]) + "\\n")
 if sys.argv[1:3] == ["orders", "next"]:
-    order = dict(wanted_id="w-42", title="Add a file", description="mode: ok", rig_handle="ada", posted_by="b\\x1bob",
-                 project=None, repository=None, base=None, effort_level="medium", sandbox_required=True, schema_version=1)
+    order = dict(wanted_id="w-42", title="Add a file", description="mode: ok", rig_handle="ada",
+                 posted_by="b\\x1bob", sandbox_required=True, schema_version=1)
     print(json.dumps({{"schema_version": 1, "orders": [order] if "w-42" in sys.argv else []}}))
 elif (here / "broken").exists():
     print("wl: the hub does not answer", file=sys.stderr)

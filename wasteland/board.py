@@ -16,7 +16,7 @@ from typing import Any
 from wasteland import identity, sync
 from wasteland.commons import completions, new_id, signatures, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged, PushRejected
-from wasteland.errors import BadSignature, Conflict, NotFound, NotOpen, Refused, Usage
+from wasteland.errors import BadSignature, Conflict, NotFound, NotOpen, Refused, Unreachable, Usage, WastelandError
 from wasteland.hub import Branch, Pull
 from wasteland.lifecycle import BY_VERB, VALIDATOR, Item, allowed, judge
 from wasteland.models import CONTENT, Completion, Stamp, Wanted
@@ -39,6 +39,7 @@ TYPES = ("feature", "bug", "design", "rfc", "docs", "inference")
 EFFORTS = ("trivial", "small", "medium", "large", "epic")
 SEVERITIES = ("leaf", "branch", "root")
 DIMENSIONS = ("quality", "reliability", "creativity")
+TAGS_LIMIT = 50
 UNKNOWN_BOX = ("L0", "host")
 
 
@@ -93,13 +94,19 @@ def checked_fields(fields: dict[str, Any], *, new: bool) -> None:
     for name in ("title", "description", "project"):
         if fields.get(name) is not None:
             checked(fields[name], name)
-    for tag in fields.get("tags") or []:
-        checked(tag, "tag")
+    _tags(fields.get("tags") or [], "tags")
     _one_of(fields.get("type"), TYPES, "type")
     _one_of(fields.get("effort_level"), EFFORTS, "effort")
     priority = fields.get("priority")
     if priority is not None and not 0 <= priority <= 4:
         raise Usage(f"invalid priority {priority}: must be 0-4")
+
+
+def _tags(words: Sequence[str], what: str) -> None:
+    if len(words) > TAGS_LIMIT:
+        raise Usage(f"there are {len(words)} {what}; at most {TAGS_LIMIT} are allowed")
+    for word in words:
+        checked(word, "tag")
 
 
 def _one_of(value: str | None, known: Sequence[str], what: str) -> None:
@@ -233,8 +240,7 @@ class Judgement:
         if not 0 <= self.confidence <= 1000:
             raise Usage(f"invalid confidence {self.confidence / 1000:g}: must be 0-1")
         _one_of(self.severity, SEVERITIES, "severity")
-        for skill in self.skills:
-            checked(skill, "tag")
+        _tags(self.skills, "skills")
         if self.message is not None:
             checked(self.message, "message")
 
@@ -334,8 +340,10 @@ def facts(db: Database, wanted_id: str) -> Item:
 
 def resolve(node: Node, text: str) -> str:
     """The id of the item that `text` is or begins, on the board or on a branch of this rig."""
-    from wasteland.commons import only
+    from wasteland.commons import ID_LIMIT, only
 
+    if len(text) > ID_LIMIT:
+        return only([], text)
     found = {text} if node.db.at("main").row("SELECT id FROM wanted WHERE id = :id", id=text) else set()
     if not found and text:
         rows = node.db.at("main").rows(wanted.IDS, prefix=text, size=len(text))
@@ -386,15 +394,17 @@ def _propose(
         created = branch is None
         branch = sync.item_branch(node, item_id)
         if created:
-            db.branch(branch, sync.MAIN)
+            db.branch(branch, sync.upstream_head(node))
         before = db.hash_of(branch)
         try:
             with db.at(branch).change(message):
                 act(db.at(branch))
-        except BaseException:
+        except BaseException as error:
             node.unsettled()
             if created:
                 db.delete_branch(branch)
+            elif push and isinstance(error, (Refused, NothingChanged)):
+                _offer_leftovers(node, branch, item_id)
             raise
         outcome = _outcome(node, db.at(branch), verb, item_id, branch=branch, pushed=push)
         if push:
@@ -409,11 +419,13 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     try:
         _push_branch(node, branch)
     except BaseException as error:
+        if not isinstance(error, Conflict):
+            node.settled()
         if created:
             db.delete_branch(branch)
         else:
             db.at(branch).reset(before)
-        (node.void if isinstance(error, Conflict) else node.settled)()
+        node.void()
         raise
     if not sync.net_change(node, branch):
         sync.close_pull(node, branch, "Taken back by its author.")
@@ -423,6 +435,22 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     step("offering")
     outcome.pull = offer_pull(node, branch, outcome.item.title)
     step("offered")
+
+
+def _offer_leftovers(node: Node, branch: str, item_id: str) -> None:
+    """Offer what a killed command left on a branch, so that nothing is refused as done which nobody else can see."""
+    db = node.db
+    try:
+        if db.find(f"origin/{branch}") == db.hash_of(branch) and (node.hub is None or sync.find_pull(node, branch)):
+            return
+        _push_branch(node, branch)
+        item = wanted.get(db.at(branch), item_id)
+        pull = offer_pull(node, branch, item.title if item else branch)
+    except WastelandError as error:
+        node.notice(f"what is on {branch} was not offered yet, and could not be now: {error.message}")
+        return
+    number = f" as pull request {pull.number}" if pull else ""
+    node.notice(f"what an earlier command left on {branch} is offered now{number}")
 
 
 def _push_branch(node: Node, branch: str) -> None:
@@ -452,9 +480,10 @@ def offer_pull(node: Node, branch: str, title: str) -> Pull | None:
     config = node.config
     source = Branch(config.fork_org, config.fork_db, branch)
     target = Branch(config.org, config.db, "main")
+    text = summary(node, branch)  # not in the `try`: that our own database is gone is no reason to go without
     try:
-        return node.hub.open_pull(source, target, f"[wl] {title}", summary(node, branch), node.handle)
-    except (Refused, NotFound, Conflict) as error:
+        return node.hub.open_pull(source, target, f"[wl] {title}", text, node.handle)
+    except (Refused, NotFound, Conflict, Unreachable) as error:
         node.notice(f"no pull request was opened: {error.message}")
         return None
 
@@ -566,7 +595,7 @@ def status(node: Node, text: str) -> Card:
         on_main.status if on_main else None,
         completion,
         stamp,
-        sync.find_pull(node, branch) if branch else None,
+        _pull(node, branch) if branch else None,
         _manifest(db, completion),
         actions,
         _history(node, branch or "main", item_id),
@@ -577,6 +606,16 @@ def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | N
     """The evidence manifest that the worker signed for a completion, where there is one."""
     said = _signed_payload(db, completion.id, completion.block_hash) if completion else None
     return dict(said["predicate"]["evidence"]) if said else None
+
+
+def _pull(node: Node, branch: str) -> Pull | None:
+    """The open pull request of a branch; None, with a notice, where the hub does not answer."""
+    try:
+        found: Pull | None = sync.find_pull(node, branch)
+    except Unreachable as error:
+        node.notice(f"shown without its pull request: {error.message}")
+        return None
+    return found
 
 
 def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:

@@ -29,6 +29,10 @@ KNOWN = (
     "hop_uri", "joined_at", "mode", "backend", "signing", "last_sync_at",
 )  # fmt: skip
 
+OWN = {
+    "wasteland_id": str, "roles_sha256": str, "roles_version": int, "seen_upstream": str, "server_idle": int,
+}  # fmt: skip
+
 
 @dataclass
 class Paths:
@@ -130,6 +134,18 @@ def setting(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def seconds(name: str) -> float | None:
+    """An environment variable that is a number of seconds, or None; Misconfigured where it is something else."""
+    text = setting(name)
+    try:
+        found = None if text is None else float(text)
+    except ValueError:
+        found = -1
+    if found is not None and not 0 < found <= 86400:
+        raise Misconfigured(f"{name} must be a number of seconds, at most 86400", about=name)
+    return found
+
+
 def joined(where: Paths) -> list[str]:
     """The upstreams of all joined wastelands, by name."""
     return sorted(f"{file.parent.name}/{file.stem}" for file in where.wastelands.glob("*/*.json"))
@@ -175,6 +191,9 @@ def read(where: Paths, upstream: str) -> Config:
     made.local_dir = made.local_dir or str(where.clone(upstream))
     made.node_path = where.node(upstream)
     made.node = read_json(made.node_path) if made.node_path.exists() else {}
+    for name, kind in OWN.items():
+        if not isinstance(made.node.get(name), kind | None):
+            raise Misconfigured(f"{made.node_path}: {name} has the wrong type", about=str(made.node_path))
     return made
 
 
@@ -182,7 +201,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; Misconfigured where it is none."""
     try:
         found = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise Misconfigured(f"cannot read {path}: {error}", about=str(path), hint="mend or remove the file") from error
     if not isinstance(found, dict):
         raise Misconfigured(f"{path} must hold one JSON object", about=str(path))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wasteland.attest import Envelope, Statement, did_key, parse
-from wasteland.commons import completions, rigs, signatures, stamps, wanted
+from wasteland.commons import ID_LIMIT, completions, rigs, signatures, stamps, wanted
 from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused, Usage
 from wasteland.node import Node
@@ -229,7 +229,7 @@ def first_roles(node: Node, db: Database, now: datetime) -> None:
 
 
 def _party(node: Node, db: Database, handle: str) -> Party:
-    if rigs.get(db, handle) is None:
+    if len(handle) > ID_LIMIT or rigs.get(db, handle) is None:
         raise NotFound(f"{show(handle)} is not a rig of this wasteland", about=handle, hint="wl merge its registration")
     log = read_key_log(signatures.key_events(db, handle), handle, wasteland_id(node, db), check)
     return Party(handle, did_key(log.keys[-1].public))
@@ -240,6 +240,8 @@ def verify(node: Node, kind: str, row_id: str, db: Database | None = None) -> Re
 
     Without a `db`, main is searched and then this rig's branches that have not landed.
     """
+    if len(row_id) > ID_LIMIT:
+        raise NotFound(f"there is no {show(kind)} {show(row_id)}", about=row_id)
     db = db or _holding(node, f"{kind}s", row_id)
     if kind == "stamp":
         return verify_stamp(_stamp_context(node, db, row_id), check)

@@ -122,6 +122,7 @@ def create(
     org, db = org_db(upstream)
     if upstream in configuration.joined(where):
         raise Conflict(f"{upstream} is already joined here", about=upstream, hint="wl list")
+    binary.find()
     home = binary.dolt_home(where.data)
     who = person(handle or org, display_name, email, home)
     if title is not None:
@@ -230,6 +231,7 @@ def join(
     if owner is None:
         raise Usage("name the organisation that owns your fork with --fork-org (or DOLTHUB_ORG)")
     name(owner, "organisation")
+    binary.find()
     home = binary.dolt_home(where.data)
     who = person(handle or owner, display_name, email, home)
     spot = place(upstream, remote_base)

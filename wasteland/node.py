@@ -120,7 +120,7 @@ def open_node(upstream: str | None, where: Paths | None = None) -> Node:
 
 def open_database(config: Config, home: Path) -> Database:
     """The database of a clone; the server starts with the first question."""
-    idle = configuration.setting("WL_SERVER_IDLE") or config.node.get("server_idle")
+    idle = configuration.seconds("WL_SERVER_IDLE") or config.node.get("server_idle")
     extra = {}
     for name in ("HOME", "GNUPGHOME"):
         if value := configuration.setting(name):

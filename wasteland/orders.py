@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wasteland.errors import Usage
+from wasteland.text import show
 
 OUTCOMES = ("landed", "failed", "declined")
 LEVELS = ("L0", "L1", "L2", "L3")
+LINE = 2000  # characters
+GATES = 50
 HEX40 = re.compile(r"[0-9a-f]{40}\Z")
 HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -96,36 +99,45 @@ def parse_report(text: str) -> WorkReport:
     """A WorkReport from JSON text; Usage where a field is missing, unknown or malformed."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Usage(f"the report is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise Usage("the report must be one JSON object")
     gates = found.pop("gates", [])
+    if not isinstance(gates, list):
+        raise Usage("the report's gates must be a list")
     try:
         report = WorkReport(gates=[Gate(**gate) for gate in gates], **found)
     except TypeError as error:
-        raise Usage(f"the report has a missing or unknown field: {error}") from error
+        raise Usage(f"the report has a missing or unknown field: {str(error)[:200]}") from error
     _check(report)
     return report
 
 
 def _check(report: WorkReport) -> None:
     if report.schema_version != 1:
-        raise Usage(f"the report has schema_version {report.schema_version}; this program reads 1")
+        raise Usage("the report has another schema_version than 1, which this program reads")
     if report.outcome not in OUTCOMES:
         raise Usage(f"the report's outcome must be one of {', '.join(OUTCOMES)}")
     if report.sandbox_level not in LEVELS:
         raise Usage(f"the report's sandbox_level must be one of {', '.join(LEVELS)}")
     for what in ("wanted_id", "repo", "uri", "sandbox_network"):
-        if not isinstance(getattr(report, what), str) or "\n" in getattr(report, what):
-            raise Usage(f"the report's {what} must be one line of text")
+        value = getattr(report, what)
+        if not isinstance(value, str) or len(value) > LINE or show(value) != value:
+            raise Usage(f"the report's {what} must be one line of text, of at most {LINE} characters")
+    if type(report.wall_seconds) is not int or not 0 <= report.wall_seconds <= 2**31:
+        raise Usage("the report's wall_seconds must be a whole number")
     for what, shape, size in (("base", HEX40, 40), ("head", HEX40, 40), ("patch_sha256", HEX64, 64)):
         if not shape.match(str(getattr(report, what))):
             raise Usage(f"the report's {what} must be {size} hex digits")
+    if len(report.gates) > GATES:
+        raise Usage(f"the report has more than {GATES} gates")
     for gate in report.gates:
-        if not (
-            isinstance(gate.exit, int)
-            and HEX64.match(str(gate.log_sha256))
-            and all(isinstance(w, str) for w in gate.argv)
-        ):
+        words = isinstance(gate.argv, list) and all(isinstance(word, str) and _is_text(word) for word in gate.argv)
+        if not (words and type(gate.exit) is int and HEX64.match(str(gate.log_sha256))):
             raise Usage("a gate of the report needs argv (texts), exit (integer) and log_sha256 (64 hex digits)")
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 has `value`: JSON can spell half of a surrogate pair."""
+    return not any("\ud800" <= char <= "\udfff" for char in value)

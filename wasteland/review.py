@@ -6,6 +6,7 @@ against upstream's own data, landed, and the landing is proved by ancestry.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from wasteland import identity, sync
 from wasteland.commons import signatures
 from wasteland.dolt.database import MergeConflict, PushRejected
-from wasteland.errors import Conflict, NotFound, Refused, Usage
+from wasteland.errors import Conflict, NotFound, Refused, Unreachable, Usage
 from wasteland.hub import OPEN, Branch, Pull
 from wasteland.models import RowDiff, jsonable
 from wasteland.node import Node, need_hub
@@ -70,7 +71,12 @@ def branches(node: Node) -> list[dict[str, Any]]:
     """What can be reviewed: this clone's `wl/` branches and the open pull requests upstream."""
     found = [{"branch": name, "head": head} for name, head in node.db.branches("wl/").items()]
     if node.hub is not None:
-        for pull in node.hub.pulls(node.config.org, node.config.db):
+        try:
+            pulls = node.hub.pulls(node.config.org, node.config.db)
+        except Unreachable as error:
+            node.notice(f"shown without pull requests: {error.message}")
+            pulls = []
+        for pull in pulls:
             found.append(
                 {"pull": pull.number, "branch": str(pull.source), "title": pull.title, "author": pull.author}  # type: ignore[dict-item]
             )
@@ -83,7 +89,7 @@ def pinned(node: Node, what: str) -> Pinned:
     Upstream and, where needed, the fork are fetched.  NotFound where there is no such thing.
     """
     upstream = sync.refresh(node)
-    if what.isdigit():
+    if re.fullmatch("[0-9]{1,18}", what):
         pull = need_hub(node).pull(node.config.org, node.config.db, int(what))
         if pull is None:
             raise NotFound(f"{node.config.upstream} has no pull request {what}", about=what)
@@ -202,6 +208,10 @@ def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False
             raise Conflict(
                 f"{show(what)} is at {pin.head} now, not at {show(head)}", about=what, hint="review it again"
             )
+        if pin.pull is not None and push and node.db.is_ancestor(pin.head, pin.upstream):
+            earlier = Landed(examine(node, pin), pin.upstream, pushed=True)  # a killed merge left its pull request open
+            _after(node, earlier, keep_branch=keep_branch, push=push)
+            return earlier
         for _ in range(sync.ATTEMPTS):
             landed = _land(node, pin, push=push)
             if landed is not None:
@@ -308,8 +318,8 @@ def markdown(title: str, rows: Sequence[RowDiff]) -> str:
     """A row diff as Markdown."""
     lines = [f"## wl review: {_code(title)}", ""]
     for row in rows:
-        lines += [f"- **{row.table}** {row.kind}: {_code(key_of(row))}"]
-        lines += [f"  - {column}: {_code(_cell(old))} → {_code(_cell(new))}" for column, old, new in cells(row)]
+        lines += [f"- {_code(row.table)} {row.kind}: {_code(key_of(row))}"]
+        lines += [f"  - {_code(column)}: {_code(_cell(old))} → {_code(_cell(new))}" for column, old, new in cells(row)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,9 +2,10 @@
 
     step("signed")     # does nothing, unless a test asked for it
 
-WL_CRASH_AT names a step: the process that reaches it is killed there, as by
-`kill -9`.  WL_STEP_LOG names a file that gets a line for each step, with the
-monotonic time, so that the tests know where a kill landed.
+WL_CRASH_AT names a step, as `pushed`, or `pushed:2` for the second time: the
+process that reaches it is killed there, as by `kill -9`.  WL_STEP_LOG names a
+file that gets a line for each step, with the monotonic time, so that the tests
+know where a kill landed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ STEPS = (
     "locked", "begun", "signed", "written", "committed", "durable", "merged", "pushing", "pushed",
     "proved", "closed", "offering", "offered", "settled", "acknowledged",
 )  # fmt: skip
-CRASH_AT = setting("WL_CRASH_AT")
+CRASH_AT, _, TIMES = (setting("WL_CRASH_AT") or "").partition(":")
 LOG = setting("WL_STEP_LOG")
+_left = int(TIMES or 1)
 
 
 def step(name: str) -> None:
@@ -30,4 +32,11 @@ def step(name: str) -> None:
         os.write(line, f"{name} {time.monotonic():.6f}\n".encode())
         os.close(line)
     if name == CRASH_AT:
+        _crash()
+
+
+def _crash() -> None:
+    global _left
+    _left -= 1
+    if _left == 0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -103,10 +103,14 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     """Wild-west: one commit on `main`, pushed; lost races are judged anew on what upstream holds.
 
     `act` judges and writes, and may run several times.  When it refuses or
-    upstream cannot be reached, `main` is what it was.
+    upstream cannot be reached, `main` is what it was.  What a killed command
+    left on `main` lands first, so that nothing is refused as done which
+    upstream does not have.
     """
     db = node.db
     with db.locked():
+        if push:
+            _land_leftovers(node)
         for attempt in range(ATTEMPTS):
             before = db.hash_of(MAIN)
             try:
@@ -127,8 +131,8 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
                 time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
                 continue
             except BaseException:
-                db.reset(before)
                 node.settled()
+                db.reset(before)
                 raise
             node.settled()
             _push_fork(node)
@@ -136,6 +140,22 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     raise Conflict(
         f"upstream moved {ATTEMPTS} times while this command tried to land", hint="nothing was changed; try again"
     )
+
+
+def _land_leftovers(node: Node) -> None:
+    """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
+    db = node.db
+    ours = db.hash_of(MAIN)
+    if not db.is_ancestor(ours, upstream_head(node)):
+        try:
+            db.push(node.upstream_remote, MAIN)
+        except PushRejected:
+            integrate(node)
+
+
+def upstream_head(node: Node) -> str:
+    """Upstream's main as last fetched or pushed; of a wasteland without a remote, our own."""
+    return node.db.find(f"{node.upstream_remote}/{MAIN}") or node.db.hash_of(MAIN)
 
 
 def _push_fork(node: Node) -> None:
@@ -158,7 +178,7 @@ def item_branch(node: Node, wanted_id: str) -> str:
 def landed(node: Node, branch: str) -> bool:
     """Whether upstream's main holds what `branch` holds, by ancestry or by a trailer that names its head."""
     db = node.db
-    upstream = db.find(f"{node.upstream_remote}/{MAIN}") or db.hash_of(MAIN)
+    upstream = upstream_head(node)
     head = db.hash_of(branch)
     if db.is_ancestor(head, upstream):
         return True
@@ -194,12 +214,12 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     if landed(node, branch):
         drop(node, branch, push=push)
         return None
-    head, main = db.hash_of(branch), db.hash_of(MAIN)
+    head, main = db.hash_of(branch), upstream_head(node)
     base = db.merge_base(head, main)
     if base in (main, None) or not _touched(node, str(base), main, wanted_id):
         return branch
     try:
-        db.at(branch).merge(MAIN, f"Merge branch 'main' into {branch}")
+        db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
     except MergeConflict:
         _lose(node, branch, head, push=push)
         return None

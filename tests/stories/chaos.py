@@ -24,27 +24,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tests.conftest import PASSED, User, World
-from wasteland import identity
+from wasteland import board, identity, review, sync
 from wasteland.commons import signatures
 from wasteland.config import Paths
 from wasteland.dolt.database import Database
+from wasteland.errors import WastelandError
 from wasteland.hub import MERGED, Pull
 from wasteland.journal import Journal
 from wasteland.node import Node, open_node
 from wasteland.statements import Link
 from wasteland.verdict import Verdict
 
+ROOT = Path(__file__).parents[2]
 UPSTREAM = "acme/commons"
 ORDER = ("open", "claimed", "in_review", "completed")
 TARGET = {"post": "open", "claim": "claimed", "done": "in_review", "accept": "completed"}
 WAY = {
     "wild-west": (("a", "post"), ("b", "claim"), ("b", "done"), ("a", "accept")),
-    "pr": (("a", "post"), ("a", "merge"), ("b", "claim"), ("b", "done"), ("a", "merge"), ("a", "accept"), ("a", "merge")),
+    "pr": (
+        ("a", "post"),
+        ("a", "merge"),
+        ("b", "claim"),
+        ("b", "done"),
+        ("a", "merge"),
+        ("a", "accept"),
+        ("a", "merge"),
+    ),
 }
 BEFORE, BETWEEN, AFTER = "before the first statement", "between", "after the acknowledgement"
 REFUSALS = (5, 6)
@@ -108,6 +119,7 @@ class Arena:
     mode: str
     items: int = 0
     acknowledged: list[str] = field(default_factory=list)
+    heard: str = ""
 
     @classmethod
     def open(cls, world: World, mode: str) -> Arena:
@@ -162,6 +174,25 @@ class Arena:
         self.items += 1
         return Item(f"Item {self.items}")
 
+    def level(self, user: User) -> None:
+        """Have `user` see what upstream holds; in wild-west mode a verb does not look by itself."""
+        with node_of(user) as node:
+            sync.refresh(node)
+
+    def undisturbed(self, who: str, verb: str, item: Item, log: Path) -> tuple[dict[str, float], float]:
+        """Type `verb` and let it be; the steps that it passed and when it began."""
+        user: User = getattr(self, who)
+        self.level(user)
+        log.unlink(missing_ok=True)
+        user.env["WL_STEP_LOG"] = str(log)
+        began = time.monotonic()
+        said = json.loads(user.ok(*self.words(verb, item)))
+        del user.env["WL_STEP_LOG"]
+        self.learn(verb, item, said)
+        if item.branch and verb != "merge":
+            item.head = str(self.on_fork(user, item.branch))
+        return steps(log), began
+
     # one round
 
     def words(self, verb: str, item: Item) -> list[str]:
@@ -177,6 +208,15 @@ class Arena:
     def round(self, who: str, verb: str, item: Item, kill: Kill, log: Path) -> Record:
         """Type `verb`, kill, type it again, and look at everything."""
         user: User = getattr(self, who)
+        self.level(user)
+        self.heard = ""
+        try:
+            return self._round(user, verb, item, kill, log)
+        except (AssertionError, WastelandError) as error:
+            told = f"{self.mode}, {verb} {item}, {kill}, {steps(log)}, {self.heard}"
+            raise AssertionError(f"{error}\n  {told}") from error
+
+    def _round(self, user: User, verb: str, item: Item, kill: Kill, log: Path) -> Record:
         log.unlink(missing_ok=True)
         began = time.monotonic()
         said, landed, last = self.killed(user, self.words(verb, item), kill, log)
@@ -215,6 +255,7 @@ class Arena:
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             raise AssertionError(f"{words} hangs after the kill of its {kill.what}") from None
+        self.heard = f"exit {running.returncode}: {out} {err}"
         assert "Traceback" not in err, err
         assert "internal error" not in out + err, out + err
         if kill.at is not None:
@@ -233,7 +274,7 @@ class Arena:
     def promised(self, user: User, verb: str, item: Item) -> None:
         """What was acknowledged is there, for others to see."""
         if verb == "merge":
-            assert self.upstream().is_ancestor(item.head, self.eye.db.hash_of("upstream/main")), "an acknowledged merge is lost"
+            assert self.landed(item), "an acknowledged merge is lost"
             self.acknowledged.append(f"{item.id} {item.head}")
             return
         view, where = self.where(user, item)
@@ -242,6 +283,10 @@ class Arena:
         if self.mode == "pr":
             assert self.pull_of(item.branch) is not None, "acknowledged, but without a pull request"
         self.acknowledged.append(f"{verb} {item.id}")
+
+    def landed(self, item: Item) -> bool:
+        """Whether upstream's main holds what is on the item's branch."""
+        return self.eye.db.is_ancestor(item.head, self.eye_head())
 
     def where(self, user: User, item: Item) -> tuple[Database | None, str]:
         """Where others see the work on an item: upstream, or the branch on the fork."""
@@ -266,7 +311,7 @@ class Arena:
         if self.mode == "pr" and verb != "merge":
             item.branch = f"wl/{user.name}/{item.id}"
         if verb == "merge":
-            assert self.upstream().is_ancestor(item.head, self.eye.db.hash_of("upstream/main")), words
+            assert self.landed(item), words
             pull = self.hub.pull("acme", "commons", item.pull)
             assert pull.state == MERGED, f"landed, but pull request {item.pull} is {pull.state}: {words}"
             return
@@ -336,6 +381,17 @@ def steps(log: Path) -> dict[str, float]:
     return found
 
 
+def points(log: Path) -> list[str]:
+    """Every place where that command can be made to crash: `pushed`, `pushed:2`, …"""
+    counts: Counter[str] = Counter()
+    found = []
+    for line in log.read_text().split("\n")[:-1]:
+        name = line.partition(" ")[0]
+        counts[name] += 1
+        found.append(name if counts[name] == 1 else f"{name}:{counts[name]}")
+    return found
+
+
 def place(passed: dict[str, float], at: float | None, code: int) -> tuple[str, str]:
     """Between which marks a kill landed, and the last step before it."""
     before = [name for name, when in passed.items() if at is None or when <= at]
@@ -372,7 +428,8 @@ def whole(view: Database, where: str) -> None:
     digests = {str(r["payload_sha256"]) for r in signed}
     for item in view.rows("SELECT * FROM wanted"):
         completion = done.pop(str(item["id"]), None)
-        assert (completion is not None) == (item["status"] in ("in_review", "completed")), f"{where}: {item}, {completion}"
+        submitted = item["status"] in ("in_review", "completed")
+        assert (completion is not None) == submitted, f"{where}: {item}, {completion}"
         assert (item["claimed_by"] is None) == (item["status"] in ("open", "withdrawn")), f"{where}: {item}"
         if completion is not None:
             stamp = stamps.pop(str(completion["stamp_id"]), None)
@@ -386,7 +443,7 @@ def whole(view: Database, where: str) -> None:
         chains[row["signer"]].append(row)
     for signer, rows in chains.items():
         assert [r["chain_seq"] for r in rows] == list(range(len(rows))), f"{where}: {signer}'s chain is {rows}"
-        for one, following in zip(rows, rows[1:], strict=False):
+        for one, following in pairwise(rows):
             assert following["chain_prev"] == one["payload_sha256"], f"{where}: {signer}'s chain breaks at {following}"
 
 
@@ -416,7 +473,8 @@ def verified(user: User) -> None:
     found = user.wl("verify", "--all", "--json")
     assert found.code == 0, found.out + found.err
     counts = json.loads(found.out)["counts"]
-    assert not counts.get("invalid") and not counts.get("undecided") and not counts.get("unsigned"), counts
+    bad = {name: counts[name] for name in ("invalid", "undecided", "unsigned") if counts.get(name)}
+    assert not bad, found.out
 
 
 # the sweep, and the random kills
@@ -425,19 +483,12 @@ def verified(user: User) -> None:
 def sweep(arena: Arena, log: Path) -> list[Record]:
     """Each verb is killed once at each of its steps, as a run without a kill shows them."""
     first = arena.new_item()
+    records: list[Record] = []
     known: list[list[str]] = []
     for who, verb in WAY[arena.mode]:
-        user: User = getattr(arena, who)
-        log.unlink(missing_ok=True)
-        user.env["WL_STEP_LOG"] = str(log)
-        said = json.loads(user.ok(*arena.words(verb, first)))
-        del user.env["WL_STEP_LOG"]
-        known.append(list(steps(log)))
-        arena.learn(verb, first, said)
-        if first.branch and verb != "merge":
-            first.head = str(arena.on_fork(user, first.branch))
+        arena.undisturbed(who, verb, first, log)
+        known.append(points(log))
     arena.settled()
-    records = []
     for number in range(max(map(len, known))):
         item = arena.new_item()
         for (who, verb), names in zip(WAY[arena.mode], known, strict=True):
@@ -455,14 +506,14 @@ class Aim:
     spans: dict[tuple[str, str], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)  # noqa: S311
+        self.random = random.Random(self.seed)
 
     def kill(self, number: int, mode: str, verb: str) -> Kill:
         """A moment for this round; every third round aims at the server, in turn with its keeper."""
         what = ("client", "client", "server", "client", "client", "keeper")[number % 6]
         begun, whole = (median(one) for one in zip(*(self.spans[mode, verb] or [(0.25, 0.5)])[-9:], strict=True))
-        if self.random.random() < 0.75:
-            return Kill(what, after="begun", delay=self.random.uniform(0, whole - begun))
+        if self.random.random() < 0.8:
+            return Kill(what, after="begun", delay=self.random.uniform(0, 0.85 * (whole - begun)))
         return Kill(what, delay=self.random.uniform(0, 1.2 * whole))
 
     def learn(self, mode: str, verb: str, passed: dict[str, float], began: float) -> None:
@@ -471,28 +522,20 @@ class Aim:
             self.spans[mode, verb].append((passed["begun"] - began, passed["acknowledged"] - began))
 
 
-def batter(arena: Arena, aim: Aim, rounds: int, log: Path, done: int = 0) -> list[Record]:
-    """Random kills along the way of item after item."""
+def batter(
+    arena: Arena, aim: Aim, rounds: int, log: Path, done: int = 0, made: list[Record] | None = None
+) -> list[Record]:
+    """Random kills along the way of item after item; `made` gets the records even when a round fails."""
+    records: list[Record] = [] if made is None else made
     item = arena.new_item()
-    for who, verb in WAY[arena.mode]:  # an undisturbed one, to learn how long each verb takes
-        user: User = getattr(arena, who)
-        log.unlink(missing_ok=True)
-        user.env["WL_STEP_LOG"] = str(log)
-        began = time.monotonic()
-        arena.learn(verb, item, json.loads(user.ok(*arena.words(verb, item))))
-        del user.env["WL_STEP_LOG"]
-        aim.learn(arena.mode, verb, steps(log), began)
-        if item.branch and verb != "merge":
-            item.head = str(arena.on_fork(user, item.branch))
-    records: list[Record] = []
+    for who, verb in WAY[arena.mode]:  # undisturbed, to learn how long each verb takes
+        aim.learn(arena.mode, verb, *arena.undisturbed(who, verb, item, log))
     while len(records) < rounds:
         item = arena.new_item()
         for who, verb in WAY[arena.mode]:
             if len(records) < rounds:
                 kill = aim.kill(done + len(records), arena.mode, verb)
-                began = time.monotonic()
                 records.append(arena.round(who, verb, item, kill, log))
-                aim.learn(arena.mode, verb, steps(log), began)
     arena.settled()
     return records
 
@@ -500,7 +543,8 @@ def batter(arena: Arena, aim: Aim, rounds: int, log: Path, done: int = 0) -> lis
 def histogram(records: list[Record]) -> str:
     """Where the kills landed, in words and bars."""
     total = len(records) or 1
-    lines = [f"{len(records)} kills: " + ", ".join(f"{n} {w}" for w, n in Counter(r.kill.what for r in records).items())]
+    targets = Counter(r.kill.what for r in records)
+    lines = [f"{len(records)} kills: " + ", ".join(f"{count} of the {what}" for what, count in targets.items())]
     for title, key in (("where", "landed"), ("last step before the kill", "last_step")):
         lines.append(f"{title}:")
         for name, count in Counter(getattr(r, key) for r in records).most_common():
@@ -510,3 +554,283 @@ def histogram(records: list[Record]) -> str:
     lines.append(f"acknowledged before the kill or in spite of it: {acknowledged}; all of them kept")
     lines.append("the same verb again: " + ", ".join(f"exit {code}: {n}" for code, n in sorted(redone.items())))
     return "\n".join(lines)
+
+
+# races
+
+
+@dataclass
+class Race:
+    """How a race ended: for each item the names of its winners, and every refusal."""
+
+    winners: dict[str, list[str]]
+    refusals: list[dict[str, Any]]
+    seconds: float
+
+    def fair(self, items: list[str], racers: int) -> None:
+        """One winner for each item, and a clear refusal for each of the others."""
+        wrong = {item: who for item in items if len(who := self.winners.get(item, [])) != 1}
+        assert not wrong, f"not exactly one winner: {wrong}"
+        assert len(self.refusals) == len(items) * (racers - 1)
+        for refusal in self.refusals:
+            assert refusal["code"] in REFUSALS, refusal
+            assert "claimed by " in refusal["words"], refusal
+
+
+def racer(items: str, gate: str, out: str) -> None:
+    """One process of a race: claims each item in an order of its own and writes down what came of it."""
+    node = open_node(UPSTREAM)
+    node.db.hash_of("main")
+    names = json.loads(Path(items).read_text())
+    random.shuffle(names)
+    Path(f"{out}.ready").touch()
+    while not Path(gate).exists():
+        time.sleep(0.001)
+    found = []
+    for name in names:
+        time.sleep(random.uniform(0, 0.1))  # the lock is not fair: whoever has it could take it again and again
+        try:
+            board.claim(node, name)
+            found.append({"item": name, "who": node.handle, "won": True})
+        except WastelandError as error:
+            found.append({"item": name, "who": node.handle, "won": False, "code": error.exit_code, "words": str(error)})
+    node.close()
+    Path(out).write_text(json.dumps(found))
+
+
+def race(users: list[User], items: list[str], folder: Path) -> Race:
+    """Let one process for each of `users` claim all items at once."""
+    folder.mkdir(parents=True)
+    names, gate = folder / "items.json", folder / "gate"
+    names.write_text(json.dumps(items))
+    running = []
+    for number, user in enumerate(users):
+        words = ["-c", "import sys; from tests.stories.chaos import racer; racer(*sys.argv[1:])"]
+        argv = [sys.executable, *words, str(names), str(gate), str(folder / f"{number}.json")]
+        running.append(subprocess.Popen(argv, env=user.environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True))
+    until = time.monotonic() + 120
+    while len(list(folder.glob("*.ready"))) < len(users):
+        assert time.monotonic() < until, "the racers do not start"
+        time.sleep(0.01)
+    began = time.monotonic()
+    gate.touch()
+    for one in running:
+        _, err = one.communicate(timeout=600)
+        assert one.returncode == 0, err
+    seconds = time.monotonic() - began
+    winners: dict[str, list[str]] = defaultdict(list)
+    refusals = []
+    for number, _ in enumerate(users):
+        for one in json.loads((folder / f"{number}.json").read_text()):
+            if one["won"]:
+                winners[one["item"]].append(one["who"])
+            else:
+                refusals.append(one)
+    return Race(winners, refusals, seconds)
+
+
+def board_of(poster: User, count: int) -> list[str]:
+    """`count` open items upstream, posted in wild-west mode."""
+    with node_of(poster) as node:
+        node.config.mode = "wild-west"
+        return [board.post(node, {"title": f"Race {number}"}).item.id for number in range(count)]
+
+
+def claimed(user: User) -> dict[str, str]:
+    """Who holds each claimed item, by upstream's main."""
+    with node_of(user) as node:
+        view = node.db.at(sync.refresh(node))
+        rows = view.rows("SELECT id, claimed_by FROM wanted WHERE status = 'claimed'")
+        whole(view, "upstream")
+        clean(node)
+    return {str(row["id"]): str(row["claimed_by"]) for row in rows}
+
+
+def one_rig(world: World, folder: Path, racers: int, count: int) -> Race:
+    """One rig claims in many processes on one clone."""
+    poster = world.create("poster", "wild-west")
+    worker = world.join("worker", "wild-west", by=poster)
+    items = board_of(poster, count)
+    worker.ok("sync")
+    ended = race([worker] * racers, items, folder)
+    ended.fair(items, racers)
+    assert claimed(poster) == dict.fromkeys(items, "worker")
+    return ended
+
+
+def one_clone(world: World, folder: Path, racers: int, count: int) -> Race:
+    """Many rigs share one clone."""
+    poster = world.create("poster", "wild-west")
+    worker = world.join("worker", "wild-west", by=poster)
+    items = board_of(poster, count)
+    worker.ok("sync")
+    rigs = []
+    for number in range(racers):
+        rig = world.user(f"rig-{number}")
+        for kind in ("wastelands", "node"):
+            file = Path(".config/wasteland") / kind / "acme/commons.json"
+            (rig.home / file).parent.mkdir(parents=True)
+            said = json.loads((worker.home / file).read_text())
+            said |= {"rig_handle": rig.name} if kind == "wastelands" else {}
+            (rig.home / file).write_text(json.dumps(said))
+        rigs.append(rig)
+    ended = race(rigs, items, folder)
+    ended.fair(items, racers)
+    assert claimed(poster) == {item: who[0] for item, who in ended.winners.items()}
+    return ended
+
+
+def many_forks(world: World, folder: Path, racers: int, count: int) -> Race:
+    """Every rig claims on a fork of its own; a maintainer lands what comes, and the losers try again."""
+    poster = world.create("poster", "pr")
+    rigs = [world.join(f"rig-{number}", "pr", by=poster) for number in range(racers)]
+    items = board_of(poster, count)
+    began = time.monotonic()
+    first = race(rigs, items, folder / "first")
+    assert not first.refusals, "a claim on a fork is not yet a race"
+    landed: dict[str, str] = {}
+    with node_of(poster) as node:
+        assert node.hub is not None
+        pulls = node.hub.pulls("acme", "commons")
+        assert len(pulls) == racers * count
+        random.shuffle(pulls)
+        for pull in pulls:
+            _, who, item = pull.source.name.split("/")
+            refused = _merge(node, pull.number)
+            if refused is None:
+                assert item not in landed, f"{item} landed for {landed[item]} and for {who}"
+                landed[item] = who
+                continue
+            assert item in landed, f"{item} is free, yet: {refused}"
+            assert refused.exit_code in REFUSALS, refused
+            assert "landed first" in str(refused) or landed[item] in str(refused), refused
+    assert claimed(poster) == landed
+    assert sorted(landed) == sorted(items)
+    again = race(rigs, items, folder / "again")
+    assert not again.winners, f"claimed upstream, and claimed again: {again.winners}"
+    assert len(again.refusals) == racers * count
+    for refusal in again.refusals:
+        assert refusal["code"] in REFUSALS, refusal
+        assert f"claimed by {landed[refusal['item']]}" in refusal["words"], refusal
+    return Race({item: [who] for item, who in landed.items()}, again.refusals, time.monotonic() - began)
+
+
+def _merge(node: Node, number: int) -> WastelandError | None:
+    try:
+        review.merge(node, str(number))
+    except WastelandError as error:
+        return error
+    return None
+
+
+def keepers(user: User) -> set[int]:
+    """The process ids of the keepers of this user's clones that run now."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if any(w.endswith(b"keeper.py") for w in words) and any(str(user.home).encode() in w for w in words):
+                found[int(entry.name)] = parent
+    return {pid for pid, parent in found.items() if parent not in found}  # a keeper's child, before it becomes dolt
+
+
+def cold_start(user: User, count: int = 20) -> tuple[set[int], list[subprocess.Popen[str]]]:
+    """Start `count` commands at once where no server runs; every keeper that was seen, and the ended commands."""
+    user.ok("server", "stop")
+    until = time.monotonic() + 10
+    while keepers(user):
+        assert time.monotonic() < until, "the keeper does not end"
+        time.sleep(0.01)
+    running = [user.start("browse", "--json", "--no-sync") for _ in range(count)]
+    seen: set[int] = set()
+    while any(one.poll() is None for one in running):
+        seen |= keepers(user)
+        time.sleep(0.003)
+    return seen | keepers(user), running
+
+
+# the program
+
+
+def main() -> None:
+    """Run the long form and print its figures."""
+    parser = argparse.ArgumentParser(description="Kill wl at random, sweep its crash points, race its claims.")
+    parser.add_argument("--rounds", type=int, default=0, help="random kills, half of them in each mode")
+    parser.add_argument("--sweep", action="store_true", help="kill each verb once at each of its steps")
+    parser.add_argument("--races", action="store_true", help="16 processes, 50 items, three ways")
+    parser.add_argument("--racers", type=int, default=16)
+    parser.add_argument("--items", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(WAY), help="random kills in one mode only")
+    given = parser.parse_args()
+    environment()
+    modes = [given.only] if given.only else list(WAY)
+    for mode in modes if given.sweep else []:
+        print(f"== crash points, {mode}\n{histogram(_timed(mode, sweep))}", flush=True)
+    harm = _rounds(given.rounds, modes, Aim(given.seed)) if given.rounds else 0
+    for contest in (one_rig, one_clone, many_forks) if given.races else ():
+        _contest(contest, given.racers, given.items)
+    sys.exit(1 if harm else 0)
+
+
+def _rounds(count: int, modes: list[str], aim: Aim) -> int:
+    """`count` random kills, in wastelands of BATCH rounds; how many did harm."""
+    records: list[Record] = []
+    harm = batch = 0
+    began = time.monotonic()
+    while len(records) + harm < count:
+        mode, left, done = modes[batch % len(modes)], count - len(records) - harm, len(records)
+        made: list[Record] = []
+        try:
+            _timed(mode, lambda arena, log, n=min(BATCH, left), d=done, m=made: batter(arena, aim, n, log, d, m))
+        except AssertionError as error:
+            harm += 1
+            print(f"   HARM in {mode} after round {done + len(made)}: {error}", flush=True)
+        records += made
+        batch += 1
+        print(f"   {len(records)} rounds, {harm} with harm, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"== {len(records) + harm} random kills in {time.monotonic() - began:.0f} s, {harm} with harm")
+    print(histogram(records), flush=True)
+    return harm
+
+
+BATCH = 25
+
+
+def _timed(mode: str, what: Any) -> Any:
+    with tempfile.TemporaryDirectory(prefix="wl-chaos-", ignore_cleanup_errors=True) as name:
+        arena = Arena.open(World(Path(name)), mode)
+        try:
+            return what(arena, Path(name) / "steps")
+        finally:
+            arena.close()
+
+
+def _contest(contest: Any, racers: int, items: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="wl-race-", ignore_cleanup_errors=True) as name:
+        world = World(Path(name))
+        folder = Path(name) / "race"
+        try:
+            ended = contest(world, folder, racers, items)
+        finally:
+            world.stop()
+    print(
+        f"== {contest.__name__}: {racers} processes, {items} items: one winner each, "
+        f"{len(ended.refusals)} refusals, {ended.seconds:.1f} s",
+        flush=True,
+    )
+
+
+def environment() -> None:
+    """What conftest sets for tests."""
+    kept = {name: os.environ[name] for name in PASSED if name in os.environ}
+    os.environ.clear()
+    os.environ.update({"HOME": "/nonexistent", "WL_KEYSTORE": "file", "TZ": "UTC", "WL_SERVER_IDLE": "20", **kept})
+
+
+if __name__ == "__main__":
+    main()

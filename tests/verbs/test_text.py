@@ -23,7 +23,8 @@ from wasteland.errors import Usage
 from wasteland.node import open_node
 from wasteland.text import show
 
-NASTY = "\n\r\t\0\x07\x08\x0b\x0c\x1b\x7f\x85\x9b\u00ad\u061c\u200b\u200d\u200e\u202e\u2028\u2029\u2066\u2069\ufeff\U000e0041"
+NASTY = "\n\r\t\0\x07\x08\x0b\x0c\x1b\x7f\x85\x9b"
+NASTY += "\u00ad\u061c\u200b\u200d\u200e\u202e\u2028\u2029\u2066\u2069\ufeff\U000e0041"
 SYNTAX = "'\"`\\%_;:-#{}[]()<>|&$,. \u00e9e\u0301\u2713\U0001f600\ud7ff"
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 HOSTILE = st.text(st.sampled_from(NASTY + SYNTAX + "aA0"), max_size=60)
@@ -33,7 +34,8 @@ LIKELY = st.text(st.sampled_from(SYNTAX + "abc\U0001f600\u4e2d\u05d0"), min_size
 LINES = st.lists(LIKELY, max_size=5).map("\n".join)
 FORGED = st.sampled_from([
     "ok\n  Status:      completed", "ok\n\n  Completion c-1 by root, signed", "\n  Stamp s-1 by root, root, signed",
-    "\n  w-0123456789 FREE MONEY                               P0", "a\r  Status: completed", "a\x1b[2K\x1b[1A  Status: x",
+    "\n  w-0123456789 FREE MONEY                               P0",
+    "a\r  Status: completed", "a\x1b[2K\x1b[1A  Status: x",
     "x\u202e:sutatS", "a\n  History:\n    2026-01-01T00:00:00Z  root: wl accept: w-1", "\n\n  You may: accept",
     "wl: everything is fine", "a\tb", "'; DROP TABLE wanted; --", "\\", "\\n", "%s %(id)s :id", '{"a":1}', "null",
 ])  # fmt: skip
@@ -44,8 +46,9 @@ LONG = st.builds(
 )
 TEXT = st.one_of(ANY, HOSTILE, LIKELY, LINES, FORGED, LONG)
 QUICK = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
+SIGNED = settings(QUICK, max_examples=20)  # each costs a signature, and verifying all of them grows with the square
 numbers = itertools.count(1)
 
 
@@ -88,10 +91,11 @@ def refused(call):
     try:
         return call()
     except Usage as error:
-        assert 0 < len(error.message) < 300
-        assert_plain(show(error.message))
-        assert "\n" not in show(error.message)
-        return None
+        sentence = show(error.message)
+    assert 0 < len(sentence) < 300
+    assert_plain(sentence)
+    assert "\n" not in sentence
+    return None
 
 
 def assert_plain(text):
@@ -180,7 +184,7 @@ def test_an_updated_text_is_stored_or_refused(node):
 
 
 def test_evidence_is_stored_or_refused(node):
-    @QUICK
+    @SIGNED
     @given(TEXT)
     def check(text):
         item = item_of_a_peer(node, status="claimed", claimed_by="poster")
@@ -206,7 +210,7 @@ def _verified(node):
 
 
 def test_a_stamps_words_are_stored_or_refused(node):
-    @QUICK
+    @SIGNED
     @given(TEXT, st.lists(TEXT, max_size=3))
     def check(message, skills):
         item = in_review(node)
@@ -255,8 +259,8 @@ PEERS = {
     "unknown status": {"status": "validated"},
     "hostile status": {"status": "open\n  Status: completed", "type": "x\n", "project": "\n  y"},
     "empty": dict.fromkeys(
-        ("description", "project", "type", "priority", "posted_by", "claimed_by", "status", "effort_level", "created_at",
-         "updated_at", "sandbox_required")
+        ("description", "project", "type", "priority", "posted_by", "claimed_by", "status", "effort_level",
+         "created_at", "updated_at", "sandbox_required")
     ),
     "numbers": {"priority": -2147483648, "sandbox_required": 7},
     "empty title": {"title": ""},
@@ -382,7 +386,8 @@ def test_a_review_of_hostile_names_is_safe(node, peers, capsys):
     node.db.branch(branch, "main")
     view = node.db.at(branch)
     view.as_root(["ALTER TABLE wanted ADD COLUMN `a\x1b[31m\n  Verdict: auto` TEXT DEFAULT 'x'",
-                  "CREATE TABLE `t\n  Verdict: auto` (id INT PRIMARY KEY)", "INSERT INTO `t\n  Verdict: auto` VALUES (1)",
+                  "CREATE TABLE `t\n  Verdict: auto` (id INT PRIMARY KEY)",
+                  "INSERT INTO `t\n  Verdict: auto` VALUES (1)",
                   "DROP TABLE badges"])  # fmt: skip
     with view.founding("schema"):
         view.run("UPDATE wanted SET title = 'y' WHERE id = :id", id=peers["object"])
@@ -424,15 +429,16 @@ def test_a_text_of_100_kb_is_refused_with_a_sentence(node, peers, capsys, words)
     before = node.db.branches()
     code, _, err = ran(capsys, *[peers["object"] if word == "ITEM" else word for word in words])
     assert code in (4, 6, 64)
-    assert err.startswith("wl: ")
-    assert len(err) < 1000, err[:200]
+    assert "wl: " in err
+    assert len(err) < 1500, err[:200]
     assert node.db.branches() == before
 
 
-@pytest.mark.parametrize("words", [["post", "--title", "a\udcff"], ["status", "\udcff"], ["browse", "--search", "\udc80"],
+@pytest.mark.parametrize("words", [["post", "--title", "a\udcff"], ["status", "\udcff"],
+                                   ["browse", "--search", "\udc80"],
                                    ["join", "a/\udcff"], ["review", "\udcff"], ["config", "get", "\udcff"]],
                          ids=lambda words: words[0])  # fmt: skip
 def test_words_that_are_not_text_are_refused_with_a_sentence(node, capsys, words):
     code, _, err = ran(capsys, *words)
-    assert code in (4, 64)
-    assert err.startswith("wl: ")
+    assert code == 64
+    assert err == "wl: a word of the command is not text in UTF-8\n"

@@ -49,6 +49,7 @@ COMMANDS = {
 }
 ALIASES = {"show": "status"}
 USAGE = Usage.exit_code
+SENTENCE = 600  # characters
 
 
 class Commands(click.Group):
@@ -93,6 +94,8 @@ def run(argv: list[str]) -> int:
     """Run one command line; its exit code."""
     as_json = "--json" in argv
     try:
+        if any("\ud800" <= char <= "\udfff" for word in argv for char in word):
+            raise Usage("a word of the command is not text in UTF-8")
         code = wl.main(argv, prog_name="wl", standalone_mode=False)
     except WastelandError as error:
         return report(error, as_json)
@@ -116,7 +119,7 @@ def run(argv: list[str]) -> int:
 
 def _usage(error: click.ClickException) -> WastelandError:
     context = getattr(error, "ctx", None)
-    return Usage(error.format_message(), hint=f"{context.command_path} --help" if context else None)
+    return Usage(" ".join(error.format_message().split()), hint=f"{context.command_path} --help" if context else None)
 
 
 def _internal(error: Exception) -> WastelandError:
@@ -141,6 +144,11 @@ def from_os(error: OSError) -> WastelandError:
     return Misconfigured(f"{where}: {error.strerror or error}", about=str(where))
 
 
+def _cut(text: str) -> str:
+    """A sentence that repeats a user's 100 kB is still a sentence."""
+    return text if len(text) <= SENTENCE else text[:SENTENCE] + "…"
+
+
 def report(error: WastelandError, as_json: bool) -> int:
     """Print an error where it belongs; its exit code."""
     from wasteland.text import show
@@ -157,7 +165,7 @@ def report(error: WastelandError, as_json: bool) -> int:
             found["about"] = error.about
         print(json.dumps({"schema_version": 1, "error": found}))
     else:
-        print(f"wl: {show(error.message)}", file=sys.stderr)
+        print(f"wl: {_cut(show(error.message))}", file=sys.stderr)
         if error.hint:
-            print(f"  Hint: {show(error.hint)}", file=sys.stderr)
+            print(f"  Hint: {_cut(show(error.hint))}", file=sys.stderr)
     return error.exit_code

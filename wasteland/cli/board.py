@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from wasteland.cli.output import Out, field, verb
+from wasteland.cli.output import Out, field, listed, verb
+from wasteland.errors import Usage
 from wasteland.text import show
 
 DONE = {
@@ -69,7 +70,7 @@ def post_command(out: Out, title: str, no_push: bool, **given: Any) -> None:
     item = made.item
     lines = [f"✓ Posted wanted item: {item.id}", field("Title", item.title, width=9)]
     for label, value in (("Project", item.project), ("Type", item.type), ("Priority", item.priority),
-                         ("Effort", item.effort_level), ("Tags", ", ".join(map(str, item.tags or [])) or None),
+                         ("Effort", item.effort_level), ("Tags", listed(item.tags)),
                          ("Posted by", item.posted_by), ("Branch", made.branch)):  # fmt: skip
         if value is not None:
             lines.append(field(label, value, width=9))
@@ -146,6 +147,8 @@ def _completion_lines(made: Any) -> list[str]:
 
 
 def _per_mille(ctx: click.Context, param: click.Parameter, value: float | None) -> int | None:
+    if value is not None and not 0 <= value <= 1:
+        raise Usage(f"invalid {str(param.name).replace('_', ' ')} {value:g}: must be 0-1")
     return None if value is None else round(value * 1000)
 
 

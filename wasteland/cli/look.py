@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from wasteland.cli.output import Out, block, cell, field, verb
+from wasteland.cli.output import Out, block, cell, field, listed, verb
 from wasteland.errors import Unreachable, Usage
 from wasteland.text import show
 
 COLUMNS = (("ID", 12), ("TITLE", 40), ("PROJECT", 12), ("TYPE", 10), ("PRI", 4), ("POSTED BY", 16), ("STATUS", 10),
            ("EFFORT", 8))  # fmt: skip
+MOST = 10_000
 VIEWS = ("", "all", "mine", "upstream")
 
 
@@ -44,8 +45,8 @@ def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, *
 
     if view not in VIEWS:
         raise Usage(f'invalid view "{view}": must be all, mine or upstream')
-    if limit < 1:
-        raise Usage(f"invalid limit {limit}: must be at least 1")
+    if not 1 <= limit <= MOST:
+        raise Usage(f"invalid limit {limit}: must be 1-{MOST}")
     if not no_sync:
         refreshed(out)
     filters = {
@@ -55,8 +56,11 @@ def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, *
     }  # fmt: skip
     found = board.browse(out.node, filters, limit=limit, long=long, view=view or "all")
     if view == "mine":
-        found = [listed for listed in found if listed.branch]
-    out.result([listed.to_json() for listed in found], _table(found, long))
+        found = [one for one in found if one.branch]
+    if out.as_json:
+        out.result([one.to_json() for one in found], ())
+    else:
+        out.result(None, _table(found, long))
 
 
 def _table(found: list[Any], long: bool) -> list[str]:
@@ -67,13 +71,13 @@ def _table(found: list[Any], long: bool) -> list[str]:
         "  " + " ".join(f"{name:>{width}}" if name == "PRI" else f"{name:<{width}}" for name, width in COLUMNS)
     )
     lines.append("  " + "─" * (sum(width for _, width in COLUMNS) + len(COLUMNS) - 1))
-    for listed in found:
-        item = listed.item
+    for one in found:
+        item = one.item
         priority = "" if item.priority is None else f"P{item.priority}"
         values = (item.id, item.title, item.project, item.type, f"{priority:>4}", item.posted_by, item.status,
                   item.effort_level)  # fmt: skip
         row = " ".join(cell(value, width) for value, (_, width) in zip(values, COLUMNS, strict=True))
-        lines.append("  " + row.rstrip() + (f"  ({show(listed.branch)})" if listed.branch else ""))
+        lines.append("  " + row.rstrip() + (f"  ({show(one.branch)})" if one.branch else ""))
         if long and item.description:
             lines.append(f"      {show(item.description)[:400]}")
     return lines
@@ -96,7 +100,7 @@ def _card(card: Any) -> list[str]:
     lines = [f"{show(item.id)}: {show(item.title)}", "", field("Status", item.status, width=12)]
     rows = (("Type", item.type), ("Priority", priority), ("Project", item.project), ("Effort", item.effort_level),
             ("Posted by", item.posted_by), ("Claimed by", item.claimed_by),
-            ("Tags", ", ".join(map(str, item.tags or [])) or None), ("Created", item.created_at),
+            ("Tags", listed(item.tags)), ("Created", item.created_at),
             ("Updated", item.updated_at), ("Branch", card.branch))  # fmt: skip
     lines += [field(label, value, width=12) for label, value in rows if value]
     if card.branch:
@@ -124,7 +128,8 @@ def _judged(card: Any) -> list[str]:
         lines += _evidence(card.evidence or {})
     if card.stamp:
         stamp = card.stamp
-        scores = ", ".join(f"{show(k)} {show(v)}" for k, v in stamp.valence.items())
+        valence = stamp.valence if isinstance(stamp.valence, dict) else {}
+        scores = ", ".join(f"{show(k)} {show(v)}" for k, v in valence.items()) or "no scores"
         signed = "signed" if stamp.block_hash else "unsigned: weighs nothing"
         lines += ["", f"  Stamp {show(stamp.id)} by {show(stamp.author)}, {show(stamp.severity)}, {signed}"]
         lines.append(f"    {scores}")
@@ -192,7 +197,7 @@ def sync_command(out: Out, dry_run: bool) -> None:
         lines.append("~ Dry run — checking upstream for changes...")
     changes = found["incoming"]
     lines += [
-        f"  {t}: {k['added']} added, {k['modified']} modified, {k['removed']} removed" for t, k in changes.items()
+        f"  {show(t)}: {k['added']} added, {k['modified']} modified, {k['removed']} removed" for t, k in changes.items()
     ]
     if not changes:
         lines.append("  Already level with upstream.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -167,7 +168,7 @@ def set_setting(out: Out, key: str, value: str) -> None:
             raise Usage(f'invalid value "{show(value)}" for signing: must be true or false')
         config.signing = value == "true"
     elif key == "server-idle":
-        if not value.isdigit() or not 1 <= int(value) <= 86400:
+        if not re.fullmatch("[0-9]{1,5}", value) or not 1 <= int(value) <= 86400:
             raise Usage("server-idle must be 1 to 86400 seconds")
         config.node["server_idle"] = int(value)
         config.save_node()

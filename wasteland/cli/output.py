@@ -52,8 +52,7 @@ class Out:
         if self.as_json:
             click.echo(json.dumps(value, ensure_ascii=True, default=str))
         else:
-            for line in lines:
-                click.echo(line)
+            click.echo("".join(f"{line}\n" for line in lines), nl=False)
         step("acknowledged")
 
     def say(self, text: str) -> None:
@@ -100,6 +99,11 @@ def field(label: str, value: object, *, width: int = 0) -> str:
 def block(label: str, text: str) -> list[str]:
     """A text of many lines under its label, each line indented."""
     return [f"  {label}:", show_lines(text, "    ")]
+
+
+def listed(value: object) -> str | None:
+    """A JSON column that should hold a list, on one line whatever a peer put there; None where it holds nothing."""
+    return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) if value else None
 
 
 def cell(value: object, width: int) -> str:

@@ -77,10 +77,10 @@ def _full(seen: Any) -> list[str]:
         lines += ["", f"  {show(row.table)} {row.kind}: {show(key_of(row))}"]
         for column, old, new in cells(row):
             told = f"{show(jsonable(old))} → " if row.old is not None else ""
-            lines.append(f"    {column}: {told}{show(jsonable(new))}")
+            lines.append(f"    {show(column)}: {told}{show(jsonable(new))}")
     lines += ["", f"  Verdict: {seen.judgement.verdict}"]
     lines += [f"    {f.verdict:<10} {f.rule:<14} {show(f.detail)}" for f in seen.judgement.findings]
-    lines += [f"  Conflicts with upstream: {t} ({n} rows)" for t, n in sorted(seen.conflicts.items())]
+    lines += [f"  Conflicts with upstream: {show(t)} ({n} rows)" for t, n in sorted(seen.conflicts.items())]
     return lines
 
 

@@ -122,8 +122,8 @@ def _all(out: Out) -> None:
 
 
 def _commits(out: Out, last: int) -> None:
-    if last < 1:
-        raise Usage(f"invalid number {last}: must be at least 1")
+    if not 1 <= last <= 10_000:
+        raise Usage(f"invalid number {last}: must be 1-10000")
     found = out.node.db.commit_signatures("main", last)
     lines: list[str] = []
     for commit, signature in found:

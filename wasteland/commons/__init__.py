@@ -14,6 +14,8 @@ from datetime import datetime
 from wasteland.errors import NotFound, Usage
 from wasteland.text import show
 
+ID_LIMIT = 255  # characters; no column of ids or handles is wider
+
 
 def new_id(prefix: str, size: int, *parts: str) -> str:
     """`prefix` and `size` hex digits of the SHA-256 of `parts` and 8 random bytes."""

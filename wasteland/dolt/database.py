@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -426,6 +427,10 @@ class Database:
 
     def fetch(self, remote: str, *refs: str) -> None:
         """Bring the branches of `remote` here; Unreachable when it does not answer."""
+        # A server that has a remote in a folder open goes on answering from memory when the folder is gone.
+        folder = self.remotes().get(remote, "").partition("file://")[2]
+        if folder and not Path(folder).is_dir():
+            raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote)
         self._remote("DOLT_FETCH", "--prune", remote) if not refs else self._remote("DOLT_FETCH", remote, *refs)
 
     def push(self, remote: str, branch: str, *, force: bool = False) -> None:

@@ -40,8 +40,10 @@ ACCOUNTS = ("root", "node", "sync")
 SOCKET_LIMIT = 100  # bytes; a Unix socket's path may have 107
 START_TIMEOUT = 60.0
 LOCK_TIMEOUT = 300.0
+ORPHAN_TIMEOUT = 10.0
 IDLE_OWN = 60.0
 IDLE_TAKEN_OVER = 2.0
+KEEPERS: list[subprocess.Popen[bytes]] = []  # started by this process and left running; the ended ones are reaped
 
 CONFIG = """\
 log_level: warning
@@ -188,6 +190,7 @@ class Server:
                 if (self.folder / "accounts.ready").exists():
                     return
             for _ in range(3):
+                self._await_orphan()
                 if self._running() or self._launch():
                     self._accounts()
                     return
@@ -203,6 +206,28 @@ class Server:
         except (OSError, pymysql.err.OperationalError):
             return False
         return True
+
+    def _await_orphan(self) -> None:
+        """Wait for a server whose keeper was killed: it is going down and holds the clone until it is gone."""
+        state = self._state()
+        server = state.get("server", 0)
+        if _alive(state.get("keeper", 0)) or not self._is_server(server):
+            return
+        deadline = time.monotonic() + ORPHAN_TIMEOUT
+        while self._is_server(server):
+            if time.monotonic() > deadline:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(server, signal.SIGKILL)
+                deadline += ORPHAN_TIMEOUT
+            time.sleep(0.01)
+
+    def _is_server(self, pid: int) -> bool:
+        """Whether this process is a server of this clone, and not one that got its number later."""
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return os.fsencode(self.folder / "server.yaml") in words and _alive(pid)
 
     def _launch(self) -> bool:
         """Start keeper and server; whether a login through the socket succeeded."""
@@ -240,8 +265,9 @@ class Server:
 
     def _keeper(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         log = self.folder / "server.log"
+        KEEPERS[:] = [one for one in KEEPERS if one.poll() is None]
         with log.open("wb") as out:
-            return subprocess.Popen(
+            keeper = subprocess.Popen(
                 [
                     sys.executable, "-I", str(Path(__file__).with_name("keeper.py")),
                     str(binary.find()), str(self.folder / "server.yaml"),
@@ -250,6 +276,8 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env=environment, start_new_session=True, cwd=self.folder,
             )  # fmt: skip
+        KEEPERS.append(keeper)
+        return keeper
 
     def _accounts(self) -> None:
         """Create the two lesser accounts, once."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from wasteland.dolt import binary
-from wasteland.errors import Conflict, NotFound, Refused
+from wasteland.errors import Conflict, NotFound, Refused, Unreachable
 from wasteland.hub import CLOSED, MERGED, OPEN, Branch, Operation, Pull
 from wasteland.text import name, show
 
@@ -215,7 +215,18 @@ class LocalHub:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        (self.folder / ".hub").mkdir(parents=True, exist_ok=True)
+        """One transaction of the pull requests; Unreachable where the folder or its file cannot be used."""
+        if not self.folder.is_dir():
+            raise Unreachable(f"the hub {self.folder} is not there", about=str(self.folder))
+        try:
+            with self._opened() as store:
+                yield store
+        except (sqlite3.Error, OSError) as error:
+            raise Unreachable(f"the hub {self.folder} does not work: {error}", about=str(self.folder)) from error
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        (self.folder / ".hub").mkdir(exist_ok=True)
         store = sqlite3.connect(self.folder / ".hub" / "pulls.sqlite", timeout=60, isolation_level=None)
         store.row_factory = sqlite3.Row
         try:

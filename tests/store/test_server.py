@@ -1,0 +1,206 @@
+"""The clone's server: started once, found again, stopped when idle, and what killing leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from wasteland.dolt import binary
+from wasteland.dolt.server import Server
+from wasteland.errors import Misconfigured
+
+IDLE = 60.0
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty Dolt database that was never served."""
+    folder = tmp_path_factory.mktemp("template")
+    binary.run(["init"], cwd=folder, env=binary.environment(binary.dolt_home(folder.parent / "template-data")))
+    return folder
+
+
+@pytest.fixture
+def server(template: Path, tmp_path: Path) -> Iterator[Server]:
+    yield from _served(template, tmp_path / "org" / "db", tmp_path)
+
+
+def _served(template: Path, clone: Path, folder: Path, idle: float = IDLE) -> Iterator[Server]:
+    clone.parent.mkdir(parents=True)
+    shutil.copytree(template, clone)
+    made = Server(clone, binary.dolt_home(folder / "data"), idle=idle)
+    made.prepare()
+    made.made()
+    yield made
+    made.stop()
+
+
+def state(server: Server) -> dict[str, int]:
+    found: dict[str, int] = json.loads((server.folder / "server.json").read_text())
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(said: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+
+
+def ask(server: Server) -> int:
+    connection = server.connect()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return int(cursor.fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_a_second_client_finds_the_same_server(server):
+    assert ask(server) == 1
+    first = state(server)
+    assert ask(Server(server.clone, server.home, idle=IDLE)) == 1
+    assert state(server) == first
+
+
+def test_an_idle_server_stops_and_the_next_question_starts_another(template, tmp_path):
+    serving = _served(template, tmp_path / "org" / "db", tmp_path, idle=0.4)
+    server = next(serving)
+    ask(server)
+    first = state(server)
+    time.sleep(0.9)
+    assert alive(first["server"]), "it stopped although a client is there"
+    server.leave()
+    until(lambda: not alive(first["server"]) and not alive(first["keeper"]))
+    assert ask(server) == 1
+    assert state(server)["server"] != first["server"]
+    serving.close()
+    server.stop()
+
+
+RACER = """
+import sys
+from pathlib import Path
+from wasteland.dolt.server import Server
+server = Server(Path(sys.argv[1]), Path(sys.argv[2]), idle=60)
+connection = server.connect()
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 1")
+print((server.folder / "server.json").read_text())
+"""
+
+
+def test_processes_that_race_start_one_server(server):
+    words = [sys.executable, "-c", RACER, str(server.clone), str(server.home)]
+    racers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    said = {racer.communicate(timeout=90)[0].strip() for racer in racers}
+    assert [racer.returncode for racer in racers] == [0] * 8
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("victim", ["server", "keeper"])
+def test_a_killed_process_is_recognised(server, victim):
+    ask(server)
+    first = state(server)
+    os.kill(first[victim], signal.SIGKILL)
+    until(lambda: not alive(first["server"]) and not alive(first["keeper"]))
+    assert ask(server) == 1
+    assert state(server)["server"] != first["server"]
+
+
+def test_a_stale_socket_and_old_locks_do_no_harm(server):
+    ask(server)
+    server.stop()
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as stale:
+        server.socket_path().unlink(missing_ok=True)
+        stale.bind(str(server.socket_path()))
+    for name in ("start.lock", "write.lock", "in-use"):
+        (server.folder / name).touch()
+    assert ask(server) == 1
+    assert server.status()["running"]
+
+
+def test_stop_and_status(server):
+    assert server.status()["running"] is False
+    assert server.stop() is False
+    ask(server)
+    seen = server.status()
+    assert (seen["running"], seen["socket"]) == (True, str(server.socket_path()))
+    assert alive(seen["server_pid"])
+    assert server.stop() is True
+    assert not alive(seen["server_pid"])
+    assert server.status()["running"] is False
+
+
+def test_the_words_server_status_and_stop(world):
+    user = world.create("poster")
+    user.ok("browse", "--no-sync")
+    seen = user.json("server", "status")
+    assert seen["running"]
+    assert user.json("server", "stop")["stopped"] is True
+    assert not alive(seen["server_pid"])
+    assert user.json("server", "stop")["stopped"] is False
+
+
+@pytest.mark.parametrize("account", ["root", "node", "sync"])
+def test_nobody_logs_in_without_the_password(server, account):
+    ask(server)
+    line = next(line for line in (server.folder / "server.yaml").read_text().splitlines() if "port:" in line)
+    port = int(line.partition("port:")[2].split(",")[0])
+    assert "127.0.0.1" in line
+    for password in ("", "root", "x" * 48):
+        with pytest.raises(pymysql.err.OperationalError):
+            pymysql.connect(host="127.0.0.1", port=port, user=account, password=password, ssl_disabled=True)
+        with pytest.raises(pymysql.err.OperationalError):
+            pymysql.connect(unix_socket=str(server.socket_path()), user=account, password=password, ssl_disabled=True)
+
+
+def test_the_folder_is_its_owners_alone(server):
+    ask(server)
+    assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
+    for name in ("accounts.json", "server.yaml", "in-use", "start.lock"):
+        assert stat.S_IMODE((server.folder / name).stat().st_mode) == 0o600, name
+    server.stop()
+    server.folder.chmod(0o755)
+    with pytest.raises(Misconfigured):
+        ask(server)
+    server.folder.chmod(0o700)
+
+
+def test_a_long_path_listens_in_tmp(template, tmp_path):
+    serving = _served(template, tmp_path / ("long" * 30) / "db", tmp_path)
+    server = next(serving)
+    path = server.socket_path()
+    assert path.is_relative_to(f"/tmp/wl-{os.getuid()}")
+    assert ask(server) == 1
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+    server.stop()
+    shutil.rmtree(path.parent)
+    serving.close()
+
+
+def test_a_clone_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(Misconfigured, match="no clone"):
+        Server(tmp_path / "org" / "db", tmp_path).connect()

@@ -8,6 +8,7 @@ pull request.  Either way a verb that returns has done what it says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -355,9 +356,16 @@ def resolve(node: Node, text: str) -> str:
 
 def _step(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str = "") -> Outcome:
     with node.db.locked():
+        push = push and bool(node.db.remotes())
         if node.config.mode == "pr" and push:
             sync.refresh(node)
-        item_id = resolve(node, text)
+        try:
+            item_id = resolve(node, text)
+        except NotFound:
+            if node.config.mode == "pr" or not push:
+                raise
+            sync.refresh(node)
+            item_id = resolve(node, text)
 
         def on(db: Database) -> None:
             act(db, facts(db, item_id))
@@ -368,6 +376,7 @@ def _step(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str
 def _land(node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool) -> Outcome:
     if node.config.mode == "wild-west":
         main = node.db.at("main")
+        push = push and bool(node.db.remotes())
         sync.landing(node, message, lambda: act(main), push=push)
         return _outcome(node, main, verb, item_id, pushed=push)
     return _propose(node, verb, item_id, message, act, push=push)
@@ -387,6 +396,7 @@ def _propose(
 ) -> Outcome:
     """PR mode: one commit on the item's branch, pushed to the fork, and a pull request that says it."""
     db = node.db
+    push = push and bool(db.remotes())
     with db.locked():
         if push and verb == "post":
             sync.refresh(node)
@@ -451,6 +461,24 @@ def _offer_leftovers(node: Node, branch: str, item_id: str) -> None:
         return
     number = f" as pull request {pull.number}" if pull else ""
     node.notice(f"what an earlier command left on {branch} is offered now{number}")
+
+
+def need_offered(node: Node, item_id: str) -> None:
+    """See to it that this rig's work on an item is where others see it; Unreachable where it is not."""
+    db, branch = node.db, sync.item_branch(node, item_id)
+    with db.locked():
+        if node.config.mode == "wild-west":
+            sync.land_leftovers(node)
+            there = db.is_ancestor(db.hash_of("main"), sync.upstream_head(node))
+        elif not db.is_branch(branch):
+            return
+        else:
+            _offer_leftovers(node, branch, item_id)
+            there = sync.landed(node, branch) or db.find(f"origin/{branch}") == db.hash_of(branch)
+    if not there:
+        raise Unreachable(
+            f"the completion of {item_id} is on this machine only, so far", about=item_id, hint="try again"
+        )
 
 
 def _push_branch(node: Node, branch: str) -> None:
@@ -620,7 +648,8 @@ def _pull(node: Node, branch: str) -> Pull | None:
 
 def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
     """The commits that name an item, oldest first: who did what, when, and with which words."""
-    found = [c for c in node.db.log(revision) if f": {item_id}" in c.message]
+    named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( — .*)?\Z", re.DOTALL)
+    found = [c for c in node.db.log(revision) if named.match(c.message)]
     return [
         {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}
         for c in reversed(found)

@@ -115,7 +115,10 @@ class Config:
         write_json(self.path, made | self.extra)
 
     def save_node(self) -> None:
-        """Write our own file, atomically."""
+        """Write our own file, atomically; what another command has noted there meanwhile stays."""
+        there = read_json(self.node_path) if self.node_path.exists() else {}
+        newest = max(int(there.get("roles_version", 0)), int(self.node.get("roles_version", 0)))
+        self.node = there | self.node | ({"roles_version": newest} if newest else {})
         write_json(self.node_path, self.node)
 
 

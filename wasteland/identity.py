@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from wasteland.attest import Envelope, Statement, did_key, parse
+from wasteland.attest import Envelope, Statement, did_key, parse, verify_envelope
 from wasteland.commons import ID_LIMIT, completions, rigs, signatures, stamps, wanted
 from wasteland.dolt.database import Database
-from wasteland.errors import BadSignature, NotFound, Refused, Usage
+from wasteland.errors import BadSignature, Conflict, NotFound, Refused, Usage
 from wasteland.node import Node
 from wasteland.registry import read_key_log, read_roles
 from wasteland.statements import (
@@ -30,6 +31,7 @@ WASTELAND_ID = "SELECT value FROM _meta WHERE `key` = 'wasteland_id'"
 UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def check(public: bytes, message: bytes, signature: bytes) -> bool:
     """Ed25519, imported only where a signature is looked at."""
     from wasteland.keys import verify_signature
@@ -172,10 +174,35 @@ def _recover(node: Node, db: Database, urn: str) -> None:
                 journal.mark_published(entry.payload_sha256)
             else:
                 journal.mark_void(entry.payload_sha256)
-    if not journal.entries(urn):
-        known = [e for e in signatures.of_signer(db, node.handle) if parse(e.payload)["predicate"]["wasteland"] == urn]
-        if known:
-            journal.import_entries(known)
+    _catch_up(node, db, urn)
+
+
+def _catch_up(node: Node, db: Database, urn: str) -> None:
+    """Take up links that this rig signed on another machine; Refused where they and the journal part ways."""
+    known = {entry.payload_sha256 for entry in node.journal.entries(urn) + node.journal.unpublished(urn)}
+    views = {view.revision: view for view in (db, node.db.at("main"))}.values()
+    found = {one.sha256: one for view in views for one in signatures.of_signer(view, node.handle)}
+    fresh = [one for sha, one in found.items() if sha not in known and _mine(node, one, urn)]
+    if not fresh:
+        return
+    try:
+        node.journal.import_entries(fresh)
+    except Conflict as error:
+        raise Refused(
+            f"{node.handle} signed something else on another machine at the same place of its chain",
+            about=node.handle,
+            hint="sign on one machine only; wl sync before you change over",
+        ) from error
+
+
+def _mine(node: Node, envelope: Envelope, urn: str) -> bool:
+    """Whether this rig's key signed a link for this wasteland; a column that says so proves nothing."""
+    try:
+        statement = verify_envelope(envelope, [node.key.public] if node.key else [], check)
+    except BadSignature:
+        return False
+    said = statement["predicate"]
+    return bool(said.get("wasteland") == urn and "chain" in said)
 
 
 def _everywhere(node: Node, db: Database) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import importlib.resources
 import os
 import shutil
@@ -10,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wasteland import config as configuration
 from wasteland import identity, sync
@@ -26,6 +28,8 @@ from wasteland.text import checked, name, org_db, show
 
 VERSION = "dev"  # what peers write in gt_version, and what they expect to read
 Say = Callable[[str], None]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,37 @@ def _clear_leftover(clone: Path) -> None:
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
+def _alone(function: Callable[Concatenate[Paths, str, P], R]) -> Callable[Concatenate[Paths, str, P], R]:
+    """One create or join of a wasteland at a time: what one begins, another must not take for a leftover."""
+
+    @functools.wraps(function)
+    def alone(where: Paths, upstream: str, /, *args: P.args, **rest: P.kwargs) -> R:
+        org, db = org_db(upstream)
+        folder = where.data / "wasteland" / org
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / f".{db}.join.lock").open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return function(where, upstream, *args, **rest)
+
+    return alone
+
+
 def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str, clone: Path) -> Config:
     return Config(
         path=where.wasteland(upstream), upstream=upstream, rig_handle=who.handle, provider_type=spot.provider,
         upstream_url=spot.url, fork_org=fork_org, fork_db=org_db(upstream)[1], local_dir=str(clone),
         hop_uri=who.hop_uri, joined_at=utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"), mode="pr", backend="local",
-        node_path=where.node(upstream),
+        node_path=where.node(upstream), node=_pins(where, upstream),
     )  # fmt: skip
 
 
+def _pins(where: Paths, upstream: str) -> dict[str, Any]:
+    """What was pinned when this user joined before: leaving a wasteland does not forget who it was."""
+    path = where.node(upstream)
+    return configuration.read_json(path) if path.exists() else {}
+
+
+@_alone
 def create(
     where: Paths,
     upstream: str,
@@ -189,7 +215,6 @@ def _undo(node: Node, clone: Path) -> None:
     node.close()
     _clear_leftover(clone)
     node.config.path.unlink(missing_ok=True)
-    node.config.node_path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -210,6 +235,7 @@ class Joined:
         }  # fmt: skip
 
 
+@_alone
 def join(
     where: Paths,
     upstream: str,
@@ -298,6 +324,7 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
     """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
     db, config, now = node.db, node.config, node.clock()
     sync.refresh(node)
+    sync.refuse_system_tables(node)
     known = rigs.get(db, who.handle)
     if known is not None and known.dolthub_org != config.fork_org:
         raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")

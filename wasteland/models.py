@@ -6,8 +6,6 @@ that is read and shown must not lose them.  Nothing here does I/O.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,13 +36,16 @@ class Row:
         return {name: jsonable(value) for name, value in shown.items() if value is not None}
 
 
-@functools.cache
-def _columns(cls: type[Row]) -> dict[str, None]:
-    """The columns that a class names, in order; a board has many rows."""
-    return dict.fromkeys(f.name for f in dataclasses.fields(cls) if f.name != "extra")
+def _columns(cls: type[Row]) -> list[str]:
+    """The columns that a class names, in order."""
+    return [name for name in cls.__dataclass_fields__ if name != "extra"]
 
 
 JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})
+KEYS = {
+    "rigs": "handle", "_meta": "key", "wl_attestations": "payload_sha256", "wl_key_events": "event_sha256",
+    "wl_roles": "version",
+}  # fmt: skip
 CONTENT = ("title", "description", "project", "type", "priority", "effort_level", "tags")
 
 
@@ -150,6 +151,11 @@ class RowDiff:
         """The columns whose values differ."""
         old, new = self.old or {}, self.new or {}
         return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+    @property
+    def key(self) -> str:
+        """The primary key of the row, as text."""
+        return str(self.row.get(KEYS.get(self.table, "id"), "?"))
 
     @property
     def row(self) -> Mapping[str, Any]:

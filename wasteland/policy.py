@@ -9,14 +9,28 @@ actor is the owner of the fork, never a column of the fork.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from wasteland.attest import COMPLETION, STAMP, Check, Envelope, kind_of, parse, public_of, verify_envelope
-from wasteland.binding import check_completion_row, check_stamp_row
+from wasteland.binding import ChainState, Signed, check_chain, check_completion_row, check_stamp_row, signed_link
 from wasteland.errors import BadSignature, Refused
-from wasteland.lifecycle import BY_VERB, Item, Transition, forbidden, handle_key, path, same_person
+from wasteland.lifecycle import (
+    BY_VERB,
+    CLAIMED,
+    COMPLETED,
+    IN_REVIEW,
+    OPEN,
+    WITHDRAWN,
+    Item,
+    Transition,
+    forbidden,
+    handle_key,
+    path,
+    same_person,
+)
 from wasteland.models import RowDiff, TableDiff, loaded
 from wasteland.registry import read_key_log, read_roles
 from wasteland.statements import attestation_row, key_event_row
@@ -25,6 +39,9 @@ from wasteland.text import NAME
 QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
 ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)
 PROFILE = frozenset({"display_name", "hop_uri", "owner_email", "gt_version", "last_seen"})
+ITEM_ID = re.compile(r"w-[A-Za-z0-9][A-Za-z0-9-]{0,61}\Z")
+STATUSES = frozenset({OPEN, CLAIMED, IN_REVIEW, COMPLETED, WITHDRAWN})
+RESERVED = frozenset({"register"})  # wl/register/… is where registrations are
 VALIDATION = frozenset({"validated_by", "stamp_id", "validated_at"})
 SEVERITIES = ("leaf", "branch", "root")
 
@@ -48,6 +65,8 @@ class Upstream:
     roles: Callable[[str], frozenset[str]]
     key_events: Callable[[str], Sequence[Envelope]]
     role_documents: Sequence[Envelope] = ()
+    attestations: Callable[[str], Sequence[Envelope]] = lambda _: ()
+    stamp_authors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,8 +157,8 @@ def _rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: Judgem
 def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream, taken: Mapping[str, str]) -> str | None:
     if row.get("dolthub_org") != org:
         return f"{handle} is registered for {row.get('dolthub_org')}, but the fork is {org}'s"
-    if not NAME.match(handle):
-        return f"the handle {handle} has characters that handles do not have"
+    if not NAME.match(handle) or handle in RESERVED:
+        return f"the handle {handle} is none that rigs have"
     twin = taken.get(handle_key(handle))
     if twin is not None:
         return f"the handle {handle} can be taken for {twin}"
@@ -163,6 +182,9 @@ def _items(
         item_id = str(row.row.get("id"))
         if row.new is None:
             verdict.add(REJECT, "WANT-GONE", f"{item_id} is deleted; items are withdrawn, not removed")
+            continue
+        if row.new.get("status") not in STATUSES or not ITEM_ID.match(item_id):
+            verdict.add(REJECT, "WANT-STEP", f"{item_id} is no id of an item, or its status is none that items have")
             continue
         done = [c for c in upstream.completions.values() if c.get("wanted_id") == item_id]
         worker = str(done[-1]["completed_by"]) if done else None
@@ -190,15 +212,15 @@ def _about(row: RowDiff, item_id: str) -> bool:
 
 def _missing_rows(item_id: str, steps: list[Transition], rest: Mapping[str, list[RowDiff]]) -> str | None:
     """Why the rows that must come with the steps are not there; None where they are."""
-    found = {row.kind for row in rest.get("completions", []) if _about(row, item_id)}
+    found = sorted(row.kind for row in rest.get("completions", []) if _about(row, item_id))
     wanted_rows: frozenset[str] = frozenset().union(*(step.rows for step in steps))
-    expected = {
+    expected = sorted(
         kind
         for mark, kind in (("+completions", "added"), ("~completions", "modified"), ("-completions", "removed"))
         if mark in wanted_rows
-    }
-    if found != expected and not ("added" in expected and found == {"added", "removed"}):
-        return f"{item_id} must come with a completion that is {' and '.join(sorted(expected)) or 'left as it is'}"
+    )
+    if found != expected:
+        return f"{item_id} must come with one completion that is {' and '.join(expected) or 'left as it is'}"
     if "+stamps" in wanted_rows and not rest.get("stamps"):
         return f"{item_id} is completed without a stamp by a rig that may only accept"
     return None
@@ -356,9 +378,53 @@ def _attestations(
     check: Check,
     verdict: Judgement,
 ) -> None:
+    links: list[Signed] = []
     for row in rows:
-        why = _bad_attestation(row, actor, everything, upstream, check)
+        why = _bad_attestation(row, actor, everything, upstream, check) or _foreign_row(
+            row, actor, everything, upstream
+        )
         verdict.add(REJECT if why else AUTO, "ATTEST", why or f"signed by {actor}: {row.row.get('subject_id')}")
+        if not why:
+            links.append(_link(Envelope.from_columns(row.row["payload"], row.row["signatures"])))
+    if not links:
+        return
+    states = check_chain([*_known_links(upstream.attestations(actor), actor), *links])
+    if ChainState.EQUIVOCATION in {states[link.seq] for link in links}:
+        verdict.add(
+            REJECT, "ATTEST", f"{actor} signed another history before: two links stand in one place of the chain"
+        )
+
+
+def _known_links(envelopes: Iterable[Envelope], actor: str) -> list[Signed]:
+    found = []
+    for envelope in envelopes:
+        try:
+            if parse(envelope.payload)["predicate"]["author"]["handle"] == actor:
+                found.append(_link(envelope))
+        except (BadSignature, KeyError, TypeError):
+            continue  # not a link; a reader of the chain passes over it too
+    return found
+
+
+def _link(envelope: Envelope) -> Signed:
+    return signed_link(parse(envelope.payload), envelope.sha256)
+
+
+def _foreign_row(row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream) -> str | None:
+    """Why an attestation may not name its row: the row is somebody else's.  A row that is not here yet is no reason."""
+    table, row_id = str(row.row.get("subject_table")), str(row.row.get("subject_id"))
+    owners = {
+        str(one.row.get("author" if table == "stamps" else "completed_by"))
+        for one in everything
+        if one.table == table and str(one.row.get("id")) == row_id
+    }
+    if table == "stamps" and row_id in upstream.stamp_authors:
+        owners.add(upstream.stamp_authors[row_id])
+    if table == "completions" and row_id in upstream.completions:
+        owners.add(str(upstream.completions[row_id].get("completed_by")))
+    if owners - {actor}:
+        return f"an attestation by {actor} names {row_id}, which is {', '.join(sorted(owners - {actor}))}'s"
+    return None
 
 
 def _bad_attestation(
@@ -394,6 +460,8 @@ def _roles(rows: Sequence[RowDiff], upstream: Upstream, check: Check, verdict: J
     try:
         if any(row.kind != "added" for row in rows):
             raise BadSignature("a version of the roles was changed")
+        if not upstream.role_documents:
+            raise BadSignature("upstream has no roles; only its creator can found them")
         added = [Envelope.from_columns(r.row["payload"], r.row["signatures"]) for r in rows]
         read_roles([*upstream.role_documents, *added], upstream.wasteland, check)
         versions = [parse(envelope.payload)["predicate"]["version"] for envelope in added]

@@ -6,8 +6,10 @@ against upstream's own data, landed, and the landing is proved by ancestry.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +25,6 @@ from wasteland.steps import step
 from wasteland.text import name, show
 
 HIDDEN = frozenset({"payload", "signatures"})
-KEYS = {"rigs": "handle", "_meta": "key", "wl_attestations": "payload_sha256", "wl_key_events": "event_sha256",
-        "wl_roles": "version"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,11 @@ def _fetch(node: Node, source: Branch) -> str:
     elif source.org == node.config.org and source.db == node.config.db:
         remote = node.upstream_remote
     else:
-        remote = f"fork-{source.org}-{source.db}"
-        if remote not in node.db.remotes():
+        remote = f"fork-{len(source.org)}-{source.org}-{source.db}"  # the length tells a-b/c from a/b-c
+        known = node.db.remotes().get(remote)
+        if known not in (None, hub.url(source.org, source.db)):
+            raise Refused(f"the remote {remote} points somewhere else", about=remote, hint="remove it with dolt remote")
+        if known is None:
             if not hub.exists(source.org, source.db):
                 raise NotFound(f"there is no fork {source.org}/{source.db}", about=f"{source.org}/{source.db}")
             node.db.add_remote(remote, hub.url(source.org, source.db))
@@ -137,17 +140,58 @@ def review(node: Node, what: str) -> Review:
 
 
 def examine(node: Node, pin: Pinned) -> Review:
-    """Judge a pinned commit against upstream's data."""
-    rows = node.db.diff_all(pin.base, pin.head)
+    """Judge what upstream's main would become with a pinned commit, against what it is.
+
+    Dolt merges cell by cell, so what is judged is the merged result and not
+    what the fork's branch says of a base of its own.  Where the two conflict,
+    the branch's own rows are shown and judged, and the conflicts with them.
+    """
+    db = node.db
     found = _objects(node, pin)
-    if found:
-        verdict = Judgement()
+    conflicts = {} if found else db.conflicts(pin.upstream, pin.head)
+    if found or conflicts:
+        rows = db.diff_all(pin.base, pin.head)
+        verdict = Judgement() if found else judge(rows, pin.org, upstream_facts(node, pin), identity.check)
         for what in found:
             verdict.add("quarantine", "G-OBJECT", what)
-        return Review(pin, rows, verdict)
-    return Review(
-        pin, rows, judge(rows, pin.org, upstream_facts(node), identity.check), node.db.conflicts(pin.upstream, pin.head)
-    )
+        return Review(pin, rows, verdict, conflicts)
+    with _trial(node, pin) as merged:
+        rows = db.diff_all(pin.upstream, merged)
+        verdict = judge(rows, pin.org, upstream_facts(node, pin), identity.check)
+        for what in objects(db.diff_tables(pin.upstream, merged)):
+            verdict.add("quarantine", "G-OBJECT", what)
+        _signatures_hold(node, rows, merged, verdict)
+    return Review(pin, rows, verdict)
+
+
+@contextlib.contextmanager
+def _trial(node: Node, pin: Pinned) -> Iterator[str]:
+    """What upstream's main would be with the pinned commit: a commit on a branch that goes away again."""
+    db = node.db
+    if db.is_ancestor(pin.upstream, pin.head):
+        yield pin.head
+        return
+    if db.is_ancestor(pin.head, pin.upstream):
+        yield pin.upstream
+        return
+    with db.locked():
+        branch = f"trial/{pin.head[:12]}-{os.getpid()}"
+        db.branch(branch, pin.upstream)
+        try:
+            yield db.at(branch).merge(pin.head, f"trial of {pin.head}")
+        finally:
+            db.delete_branch(branch)
+
+
+def _signatures_hold(node: Node, rows: Sequence[RowDiff], merged: str, verdict: Judgement) -> None:
+    """Reject a signed stamp or completion that `wl verify` would call invalid once it has landed."""
+    view = node.db.at(merged)
+    for row in rows:
+        if row.table in ("stamps", "completions") and row.kind == "added" and row.row.get("block_hash"):
+            report = identity.verify(node, row.table.removesuffix("s"), row.key, view)
+            if report.verdict.name == "INVALID":
+                why = next(one.detail for one in report.checks if one.decides and one.ok is False)
+                verdict.add("reject", "SIGNED", f"{row.key} is not what was signed: {why}")
 
 
 def _objects(node: Node, pin: Pinned) -> list[str]:
@@ -162,17 +206,19 @@ def _objects(node: Node, pin: Pinned) -> list[str]:
     return found
 
 
-def upstream_facts(node: Node) -> Upstream:
-    """What the rules read of upstream's main."""
-    db = node.db.at("main")
+def upstream_facts(node: Node, pin: Pinned) -> Upstream:
+    """What the rules read of upstream's main, as it was when the commit was pinned."""
+    db = node.db.at(pin.upstream)
     signed = signatures.supported(db)
     return Upstream(
         wasteland=identity.wasteland_id(node, db),
         rigs={str(r["handle"]): r for r in db.rows("SELECT * FROM rigs")},
         completions={str(r["id"]): r for r in db.rows("SELECT * FROM completions ORDER BY completed_at, id")},
-        roles=lambda handle: identity.roles_of(node, handle),
+        roles=lambda handle: identity.roles_of(node, handle, db),
         key_events=lambda handle: signatures.key_events(db, handle) if signed else [],
         role_documents=signatures.roles(db) if signed else [],
+        attestations=lambda handle: signatures.of_signer(db, handle) if signed else [],
+        stamp_authors={str(r["id"]): str(r["author"]) for r in db.rows("SELECT id, author FROM stamps")},
     )
 
 
@@ -231,6 +277,20 @@ def _maintainer(node: Node) -> None:
         raise Refused(f"only the owner of {node.config.upstream} may merge: it has no roles document")
 
 
+def _take_back(node: Node, ours: str, upstream: str) -> None:
+    """Set aside a merge that was killed before its push; Refused where main holds other commits of ours."""
+    merging = node.config.node.get("merging")
+    if not merging or node.db.find(merging) is None or not node.db.is_ancestor(merging, ours):
+        raise Refused(
+            "main has commits that upstream does not have, and they would land too", about="main",
+            hint="wl sync pushes nothing; push them with dolt, or set them aside on a branch",
+        )  # fmt: skip
+    kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
+    node.db.branch(kept, ours)
+    node.db.at("main").reset(upstream)
+    node.notice(f"a merge that was interrupted before it landed was set aside as branch {kept}")
+
+
 def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
     """One attempt; None when upstream moved under it."""
     db = node.db.at("main")
@@ -242,6 +302,11 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
             about=pin.source, hint=f"wl review {show(pin.source)} shows the rows",
         )  # fmt: skip
     before = db.hash_of("main")
+    if push and before != pin.upstream:
+        _take_back(node, before, pin.upstream)
+        before = pin.upstream
+    node.config.node["merging"] = pin.head
+    node.config.save_node()
     try:
         commit = db.merge(pin.head, f"wl merge: {pin.source}\n\n{sync.TRAILER}{pin.head}")
     except MergeConflict as conflict:
@@ -250,6 +315,9 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
             "another change of the same item landed first",
             about=pin.source,
         ) from conflict
+    if db.diff_all(before, commit) != list(found.rows):
+        db.reset(before)
+        raise Conflict(f"what would land of {show(pin.source)} is not what was judged", about=pin.source)
     if push:
         try:
             db.push(node.upstream_remote, "main")
@@ -273,6 +341,7 @@ def _prove(node: Node, pin: Pinned) -> None:
 
 def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None:
     pin = landed.review.pinned
+    node.config.node.pop("merging", None)
     node.config.node["seen_upstream"] = node.db.find(f"{node.upstream_remote}/main")
     node.config.save_node()
     if pin.pull is not None and push:
@@ -318,14 +387,9 @@ def markdown(title: str, rows: Sequence[RowDiff]) -> str:
     """A row diff as Markdown."""
     lines = [f"## wl review: {_code(title)}", ""]
     for row in rows:
-        lines += [f"- {_code(row.table)} {row.kind}: {_code(key_of(row))}"]
+        lines += [f"- {_code(row.table)} {row.kind}: {_code(row.key)}"]
         lines += [f"  - {_code(column)}: {_code(_cell(old))} → {_code(_cell(new))}" for column, old, new in cells(row)]
     return "\n".join(lines) + "\n"
-
-
-def key_of(row: RowDiff) -> str:
-    """The primary key of a row, as text."""
-    return str(row.row.get(KEYS.get(row.table, "id"), "?"))
 
 
 def cells(row: RowDiff) -> list[tuple[str, Any, Any]]:

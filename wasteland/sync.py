@@ -84,6 +84,18 @@ def refuse_objects(node: Node, old: str, new: str) -> None:
         )
 
 
+def refuse_system_tables(node: Node) -> None:
+    """Refused when upstream's main holds triggers, procedures, views or the like: seen at the first look, at join."""
+    first, head = node.db.log(MAIN)[-1].hash, node.db.hash_of(MAIN)
+    found = sorted(t.table for t in node.db.diff_tables(first, head) if t.table.startswith("dolt_"))
+    if found:
+        raise Refused(
+            f"this wasteland's database carries more than rows: {', '.join(found)}",
+            about=node.config.upstream,
+            hint="ask its maintainers to remove it; nothing was joined",
+        )
+
+
 def _join(node: Node, ours: str, theirs: str) -> None:
     db = node.db
     url = db.remotes().get(node.upstream_remote, node.upstream_remote)
@@ -110,7 +122,7 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     db = node.db
     with db.locked():
         if push:
-            _land_leftovers(node)
+            land_leftovers(node)
         for attempt in range(ATTEMPTS):
             before = db.hash_of(MAIN)
             try:
@@ -142,7 +154,7 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     )
 
 
-def _land_leftovers(node: Node) -> None:
+def land_leftovers(node: Node) -> None:
     """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
     db = node.db
     ours = db.hash_of(MAIN)
@@ -176,21 +188,27 @@ def item_branch(node: Node, wanted_id: str) -> str:
 
 
 def landed(node: Node, branch: str) -> bool:
-    """Whether upstream's main holds what `branch` holds, by ancestry or by a trailer that names its head."""
+    """Whether upstream's main holds what `branch` holds: by ancestry, or by a trailer that names its head.
+
+    Anybody can write a trailer, so with one every row of the branch must also be upstream's.
+    """
     db = node.db
     upstream = upstream_head(node)
     head = db.hash_of(branch)
     if db.is_ancestor(head, upstream):
         return True
     base = db.merge_base(head, upstream)
-    return any(f"{TRAILER}{head}" in commit.message for commit in db.log(upstream, without=base))
+    if base is None or not any(f"{TRAILER}{head}" in commit.message for commit in db.log(upstream, without=base)):
+        return False
+    ours = {(row.table, row.key) for row in db.diff_all(base, head)}
+    return not any((row.table, row.key) in ours for row in db.diff_all(head, upstream))
 
 
 def drop(node: Node, branch: str, *, push: bool) -> None:
-    """Delete a branch whose work is upstream or is nothing, here and on the fork."""
-    node.db.delete_branch(branch)
+    """Delete a branch whose work is upstream or is nothing: on the fork first, so that a kill leaves ours to tell."""
     if push:
         _drop_remote(node, branch)
+    node.db.delete_branch(branch)
 
 
 def _drop_remote(node: Node, branch: str) -> None:
@@ -210,7 +228,10 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     """
     db, branch = node.db, item_branch(node, wanted_id)
     if not db.is_branch(branch):
-        return None
+        theirs = db.find(f"origin/{branch}") if push else None
+        if theirs is None:
+            return None
+        db.branch(branch, theirs)  # pushed by a command that was killed, or from this rig's other machine
     if landed(node, branch):
         drop(node, branch, push=push)
         return None
@@ -236,11 +257,11 @@ def _touched(node: Node, old: str, new: str, wanted_id: str) -> bool:
 
 def _lose(node: Node, branch: str, head: str, *, push: bool) -> None:
     kept = f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
-    node.db.rename_branch(branch, kept)
-    node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
     if push:
         close_pull(node, branch, "Superseded: another change of this item landed first.")
         _drop_remote(node, branch)
+    node.db.rename_branch(branch, kept)
+    node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
 
 
 def close_pull(node: Node, branch: str, text: str) -> None:

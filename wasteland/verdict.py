@@ -167,9 +167,13 @@ def _signed(
         if block_hash is None:
             return None, [where, Finding("signature", None, "unsigned (legacy)")], None
         return None, [where, Finding("signature", None, "the attestation that block_hash names is not here")], None
-    envelope = next((one for one in context.attestations if one.sha256 == block_hash), context.attestations[0])
+    envelope = next((one for one in context.attestations if one.sha256 == block_hash), None)
     try:
         log = read_key_log(context.key_events, handle, context.wasteland, check)
+        envelope = envelope or _own(context.attestations, log, kind, check)
+        if envelope is None:  # what strangers signed about the row is their word, not the author's
+            told = "unsigned (legacy)" if block_hash is None else "the attestation that block_hash names is not here"
+            return None, [where, Finding("signature", None, told)], None
         statement, told = _by_live_key(envelope, log, kind, check)
         if statement["predicate"]["wasteland"] != context.wasteland:
             raise BadSignature("it was signed for another wasteland")
@@ -182,6 +186,17 @@ def _signed(
         "payload", envelope.sha256 == block_hash, f"sha256 {_short(envelope.sha256)} {matches}  canonical ok"
     )
     return statement, [where, Finding("signature", True, told), payload], log
+
+
+def _own(envelopes: Sequence[Envelope], log: KeyLog, kind: str, check: Check) -> Envelope | None:
+    """The first envelope that a live key of the row's author signed, if any."""
+    for envelope in envelopes:
+        try:
+            _by_live_key(envelope, log, kind, check)
+        except BadSignature:
+            continue
+        return envelope
+    return None
 
 
 def _by_live_key(envelope: Envelope, log: KeyLog, kind: str, check: Check) -> tuple[Statement, str]:

@@ -113,11 +113,13 @@ class Bench:
             for n in range(self.items)
         ]
         reviewed = [
-            f"('w-r{n:09d}', 'In review {n}', NULL, 'bench', 'bug', 2, 'poster', 'in_review', 'small', {at}, {at}, 'ada')"
+            f"('w-r{n:09d}', 'In review {n}', NULL, 'bench', 'bug', 2, 'poster', 'in_review', 'small', "
+            f"{at}, {at}, 'ada')"
             for n in range(2 * (self.rounds + 1))
         ]
         done = [
-            f"('c-{n:016d}', 'w-r{n:09d}', 'ada', 'https://example.com/{n}', {at})" for n in range(2 * (self.rounds + 1))
+            f"('c-{n:016d}', 'w-r{n:09d}', 'ada', 'https://example.com/{n}', {at})"
+            for n in range(2 * (self.rounds + 1))
         ]
         return (
             "INSERT INTO wanted (id, title, description, project, type, priority, posted_by, status, effort_level, "

@@ -74,5 +74,9 @@ def test_a_second_dolt_reads_what_we_made(world):
 
     own, clone = os.environ["WL_DOLT"], poster.clone()
     tables = asked(own, "SHOW TABLES", clone).split()[1:]
-    for sql in ("SHOW TABLES", *(f"SELECT * FROM `{t}`" for t in tables), *(f"SHOW CREATE TABLE `{t}`" for t in tables)):
+    for sql in (
+        "SHOW TABLES",
+        *(f"SELECT * FROM `{t}`" for t in tables),
+        *(f"SHOW CREATE TABLE `{t}`" for t in tables),
+    ):
         assert asked(str(SECOND), sql, clone) == asked(own, sql, clone), sql

@@ -7,7 +7,18 @@ import itertools
 import pytest
 
 from wasteland.errors import NotOpen, Refused
-from wasteland.lifecycle import BY_VERB, TRANSITIONS, Item, allowed, handle_key, judge, path
+from wasteland.lifecycle import (
+    ANYONE,
+    BY_VERB,
+    TRANSITIONS,
+    Item,
+    allowed,
+    handle_key,
+    judge,
+    parties,
+    path,
+    same_person,
+)
 
 STATUSES = ("open", "claimed", "in_review", "completed", "withdrawn")
 ACTORS = {"poster": (), "worker": (), "validator": ("validator",), "stranger": (), "root": ("root", "maintainer")}
@@ -162,3 +173,69 @@ def test_each_step_writes_just_what_the_protocol_writes(step):
     rows = {"done": {"+completions"}, "accept": {"+stamps", "~completions"}, "reject": {"-completions"}}
     assert step.writes == expected
     assert step.rows == rows.get(step.verb, set())
+
+
+def test_the_claimer_counts_as_the_worker_although_somebody_else_completed():
+    with pytest.raises(Refused, match="own work"):
+        judge("accept", "poster", [], Item("w-1", "in_review", "poster", "poster", "other"))
+
+
+def test_nobody_is_no_person_and_no_party():
+    assert not same_person("-", None)
+    assert not same_person(None, "-")
+    assert parties("", [], Item("w-1", "open", "", "")) == {ANYONE}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verbs"),
+    [
+        (None, {"sandbox_scope": "{}", "sandbox_min_tier": "gvisor", "sandbox_required": 1}, ["post"]),
+        (None, {"status": None}, ["post"]),
+        ({"claimed_by": ""}, {"claimed_by": "", "title": "New"}, ["update"]),
+    ],
+)
+def test_values_that_peers_write_differently_are_taken(a_wanted, old, new, verbs):
+    before = None if old is None else a_wanted(**old)
+    assert [step.verb for step in path(before, row(a_wanted, **new), "poster", [])] == verbs
+
+
+def test_where_no_verb_leads_the_reason_is_not_that_of_another_step(a_wanted):
+    with pytest.raises(Refused, match="no verb leads from open to completed"):
+        path(a_wanted(), row(a_wanted, status="completed"), "rival", [])
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Item("w-1", "claimed", "poster", "worker"), r"it is claimed \(claimed by worker\), not open"),
+        (Item("w-1", "claimed", "poster", None), "it is claimed, not open"),
+    ],
+)
+def test_who_has_the_item_is_said(found, said):
+    with pytest.raises(NotOpen, match=said):
+        judge("claim", "rival", [], found)
+
+
+def test_an_open_item_is_nobodys():
+    with pytest.raises(NotOpen, match="it is open, not claimed"):
+        judge("done", "worker", [], Item("w-1", "open", "poster", "worker"))
+
+
+def test_a_stranger_may_only_what_anyone_may():
+    assert allowed("stranger", [], item("open")) == ["claim"]
+    assert allowed("stranger", [], item("claimed")) == []
+
+
+def test_rows_with_gaps_are_read():
+    assert Item.of({"id": "w-1"}) == Item("w-1", "open", None, None)
+    assert handle_key(None) == ""
+
+
+def test_the_reason_is_the_step_that_was_not_allowed_where_one_leads_on(a_wanted):
+    with pytest.raises(Refused, match="only the poster"):
+        path(a_wanted(status="in_review", claimed_by="worker"), row(a_wanted), "rival", [], "worker")
+
+
+def test_nothing_leads_from_nothing_to_the_end(a_wanted):
+    with pytest.raises(Refused, match="from nothing to completed"):
+        path(None, row(a_wanted, status="completed"), "poster", [])

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,13 @@ SIGNATURES = ("test_attest.py", "test_keys.py", "test_policy.py")
 POLICY = ("test_policy.py",)
 # What no test can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
-}
+    "lifecycle: _mismatch: old is None and new.get('posted_by') != item.posted_by without old is None":
+        "a row that exists keeps its poster: no step from it writes posted_by, so the columns are refused before",
+    "lifecycle: _mismatch: every extra - DEFAULTED, not if new.get(name) is not None":
+        "a column that is NULL in a new row never counts as changed",
+    "lifecycle: _next: step.frm != step.to or steps without step.frm != step.to":
+        "at the first step the only status seen is the one it starts from",
+}  # fmt: skip
 PROCESSES = 2
 
 
@@ -39,6 +46,11 @@ class Mutant:
     what: str
     source: str
     tests: tuple[str, ...]
+
+    @property
+    def part(self) -> bool:
+        """Whether it is a part of a condition; the suite tries whole rows and guards, `scripts/mutate` all."""
+        return " without " in self.what and ": " in self.what and " columns " not in self.what
 
     @property
     def name(self) -> str:
@@ -194,7 +206,9 @@ def mutants() -> list[Mutant]:
             found.extend(_mutants(module, tests, make(copy.deepcopy(ast.parse(source))), source))
 
     add("lifecycle", LIFECYCLE, table, guards)
-    add("keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",)))
+    add(
+        "keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",))
+    )
     add("attest", SIGNATURES, lambda t: guards(t, ("verify_envelope", "signer_of", "checked_statement")))
     add("binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
         lambda t: returning(t, "evidence_matches", True), lambda t: returning(t, "check_stamp_row", ()))  # fmt: skip
@@ -223,12 +237,13 @@ def _try(mutant: Mutant | None, folder: Path) -> int:
     assert str(imported.__file__).startswith(str(folder))
     tests = dict.fromkeys(mutant.tests if mutant else (*LIFECYCLE, *SIGNATURES))
     words = [str(RULES / name) for name in tests if (RULES / name).exists()]
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *words]))
+    # The parent has imported hypothesis, which pytest would rewrite.
+    quiet = ["-W", "ignore:Module already imported"]
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *quiet, *words]))
 
 
 def run(found: list[Mutant | None], folder: Path) -> list[int]:
     """The exit code of each mutant's tests; None is the original."""
-    import cryptography.hazmat.primitives.asymmetric.ed25519
     import hypothesis.strategies  # noqa: F401
 
     running: dict[int, int] = {}
@@ -236,7 +251,10 @@ def run(found: list[Mutant | None], folder: Path) -> list[int]:
 
     def reap() -> None:
         pid, status = os.wait()
-        codes[running.pop(pid)] = os.waitstatus_to_exitcode(status)
+        index = running.pop(pid)
+        codes[index] = os.waitstatus_to_exitcode(status)
+        if codes[index] == 0 and found[index] is not None:
+            print(f"not caught: {found[index].name}", file=sys.stderr, flush=True)
 
     for index, mutant in enumerate(found):
         while len(running) >= PROCESSES:
@@ -252,7 +270,11 @@ def run(found: list[Mutant | None], folder: Path) -> list[int]:
                 own.mkdir()
                 code = _try(mutant, own)
                 shutil.rmtree(own)
+            except BaseException:
+                traceback.print_exc()
             finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
                 os._exit(code)
         running[pid] = index
     while running:
@@ -262,7 +284,8 @@ def run(found: list[Mutant | None], folder: Path) -> list[int]:
 
 def main() -> int:
     """Try every mutant; print what survives, 1 where anything does."""
-    found = mutants()
+    quick = "--quick" in sys.argv
+    found = [one for one in mutants() if not (quick and one.part)]
     with tempfile.TemporaryDirectory(prefix="wl-mutants-") as folder:
         codes = run([None, *found], Path(folder))
         if codes[0] != 0:
@@ -273,9 +296,13 @@ def main() -> int:
     survivors = [m.name for m, code in zip(found, codes[1:], strict=True) if code == 0]
     broken = [f"{m.name} (exit {c})" for m, c in zip(found, codes[1:], strict=True) if c not in (0, 1, 2)]
     known = [name for name in survivors if name in EQUIVALENT]
-    stale = sorted(EQUIVALENT.keys() - set(survivors))
+    stale = sorted((EQUIVALENT.keys() & {m.name for m in found}) - set(survivors))
     alive = [name for name in survivors if name not in EQUIVALENT]
-    for title, names in (("survived", alive), ("could not be tried", broken), ("listed as equivalent, yet caught", stale)):
+    for title, names in (
+        ("survived", alive),
+        ("could not be tried", broken),
+        ("listed as equivalent, yet caught", stale),
+    ):
         for name in names:
             print(f"{title}: {name}")
     print(f"{len(found)} mutants, {len(found) - len(survivors) - len(broken)} caught, {len(known)} equivalent")
@@ -284,8 +311,8 @@ def main() -> int:
 
 def test_removing_a_row_or_a_guard_turns_a_test_red():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.rules.test_mutation"], cwd=ROOT, env={**os.environ, "HOME": "/nonexistent"},
-        capture_output=True, text=True, timeout=600,
+        [sys.executable, "-m", "tests.rules.test_mutation", "--quick"], cwd=ROOT,
+        env={**os.environ, "HOME": "/nonexistent"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -303,8 +330,11 @@ def test_a_refinery_that_tests_the_branch_and_not_the_merged_tree_is_caught(tmp_
     for package in ("gastown", "wasteland", "schema"):
         shutil.copytree(ROOT / package, tmp_path / package)
     # The child imports the copy first, as above, so that pytest's own path comes too late.
-    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gastown, wasteland, pytest; " \
-            f"sys.exit(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', {str(home) + '::' + MERGED!r}]))"  # fmt: skip
+    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"{home}::{MERGED}"]
+    start = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gastown, wasteland, pytest; "
+        f"sys.exit(pytest.main({words!r}))"
+    )
     codes = []
     for text in (source, source.replace(right, right.replace("made.target", "merge.head"))):
         (tmp_path / "gastown" / "refinery.py").write_text(text)

@@ -75,8 +75,7 @@ def test_a_change_is_one_commit_by_its_author(db):
 def test_an_exception_inside_leaves_nothing(db):
     before = commits(db)
     with pytest.raises(ZeroDivisionError), db.change("broken"):
-        db.run(ADD, id="a", word="one")
-        raise ZeroDivisionError
+        db.run(ADD, id="a", word=str(1 // (db.run(ADD, id="z", word="zero") - 1)))
     assert (commits(db), db.value("SELECT COUNT(*) FROM item")) == (before, 1)
     with db.change("works again"):
         db.run(ADD, id="a", word="one")
@@ -263,8 +262,8 @@ def test_a_push_that_is_behind_is_rejected_and_one_without_an_answer_is_unreacha
 
 @pytest.mark.parametrize(
     "text",
-    ["it's", 'a "b"', "back\\slash", "100%s %(id)s %", "nul\0in", "\U0001f600 é ﬁ", "a\nb\r\tc", "'; DROP TABLE item; --",
-     ":id :word", "", "x" * 70000],
+    ["it's", 'a "b"', "back\\slash", "100%s %(id)s %", "nul\0in", "\U0001f600 é ﬁ", "a\nb\r\tc",
+     "'; DROP TABLE item; --", ":id :word", "", "x" * 70000],
     ids=["quote", "double", "backslash", "percent", "nul", "emoji", "lines", "sql", "colon", "empty", "long"],
 )  # fmt: skip
 def test_values_come_back_as_they_went(db, text):
@@ -275,7 +274,7 @@ def test_values_come_back_as_they_went(db, text):
 
 def test_times_are_utc(db):
     with db.change("time"):
-        db.run("INSERT INTO item (id, at) VALUES ('t', :at)", at=datetime(2026, 7, 1, 12, tzinfo=UTC).replace(tzinfo=None))
+        db.run("INSERT INTO item (id, at) VALUES ('t', :at)", at="2026-07-01 12:00:00")
     assert db.value("SELECT at FROM item WHERE id = 't'") == datetime(2026, 7, 1, 12)
     assert abs((db.log(db.revision, limit=1)[0].date - datetime.now(UTC)).total_seconds()) < 60
 
@@ -296,13 +295,13 @@ def test_the_node_account_cannot(db, sql):
 
 @pytest.mark.parametrize(
     "sql",
-    ["INSERT INTO item (id) VALUES ('s')", "UPDATE item SET word = 's'", "DELETE FROM item", "CALL DOLT_COMMIT('-am', 's')",
-     "CALL DOLT_RESET('--hard')", "CALL DOLT_BRANCH('s')", "CREATE TABLE evil (id INT PRIMARY KEY)"],
+    ["INSERT INTO item (id) VALUES ('s')", "UPDATE item SET word = 's'", "DELETE FROM item",
+     "CALL DOLT_COMMIT('-am', 's')", "CALL DOLT_RESET('--hard')", "CALL DOLT_BRANCH('s')",
+     "CREATE TABLE evil (id INT PRIMARY KEY)"],
 )  # fmt: skip
 def test_the_sync_account_cannot(db, sql):
-    with pytest.raises((WastelandError, Unreachable)):
-        if db._sync is None:
-            db.fetch("origin")
+    db.fetch("origin")
+    with pytest.raises(WastelandError):
         db._sync.ask(None, sql)
 
 

@@ -492,8 +492,10 @@ def sweep(arena: Arena, log: Path) -> list[Record]:
     for number in range(max(map(len, known))):
         item = arena.new_item()
         for (who, verb), names in zip(WAY[arena.mode], known, strict=True):
-            kill = Kill(at=names[min(number, len(names) - 1)])
-            records.append(arena.round(who, verb, item, kill, log))
+            if number < len(names):
+                records.append(arena.round(who, verb, item, Kill(at=names[number]), log))
+            else:
+                arena.undisturbed(who, verb, item, log)
     arena.settled()
     return records
 

@@ -16,19 +16,19 @@ from tests.stories import chaos
 
 @pytest.mark.slow
 def test_one_rig_in_16_processes_claims_each_item_once(world: World, tmp_path):
-    ended = chaos.one_rig(world, tmp_path / "race", 16, 20)
+    ended = chaos.one_rig(world, tmp_path / "race", 16, 12)
     assert ended.winners
 
 
 @pytest.mark.slow
 def test_16_rigs_on_one_clone_claim_each_item_once(world: World, tmp_path):
-    ended = chaos.one_clone(world, tmp_path / "race", 16, 20)
+    ended = chaos.one_clone(world, tmp_path / "race", 16, 12)
     assert len({who for (who,) in ended.winners.values()}) > 1
 
 
 @pytest.mark.slow
 def test_of_the_claims_of_many_forks_one_lands_for_each_item(world: World, tmp_path):
-    ended = chaos.many_forks(world, tmp_path / "race", 5, 6)
+    ended = chaos.many_forks(world, tmp_path / "race", 4, 6)
     assert len(ended.winners) == 6
 
 

@@ -67,14 +67,14 @@ def _stat(seen: Any) -> list[str]:
 
 def _full(seen: Any) -> list[str]:
     from wasteland.models import jsonable
-    from wasteland.review import cells, key_of
+    from wasteland.review import cells
 
     pin = seen.pinned
     lines = [f"{show(pin.source)}", field("Head", pin.head), field("Base", pin.base)]
     if pin.pull:
         lines.append(field("PR", f"#{pin.pull.number} {pin.pull.title} ({pin.pull.state})"))
     for row in seen.rows:
-        lines += ["", f"  {show(row.table)} {row.kind}: {show(key_of(row))}"]
+        lines += ["", f"  {show(row.table)} {row.kind}: {show(row.key)}"]
         for column, old, new in cells(row):
             told = f"{show(jsonable(old))} → " if row.old is not None else ""
             lines.append(f"    {show(column)}: {told}{show(jsonable(new))}")

@@ -153,7 +153,10 @@ def leaderboard_command(out: Out, limit: int) -> None:
     found = identity.leaderboard(out.node)[:limit]
     lines = [f"  {'#':>3} {'RIG':<24} {'DONE':>5} {'VERIFIED':>8} {'QUALITY':>8} {'RELIAB':>8} {'CREATIV':>8}"]
     for number, one in enumerate(found, 1):
-        scores = [f"{one['scores'].get(dim, 0):>8.2f}" for dim in ("quality", "reliability", "creativity")]
+        scores = [
+            f"{one['scores'][dim]:>8.2f}" if dim in one["scores"] else f"{'-':>8}"
+            for dim in ("quality", "reliability", "creativity")
+        ]
         verified = one["stamps"]["verified"]
         lines.append(
             f"  {number:>3} {cell(one['handle'], 24)} {one['completions']:>5} {verified:>8} {' '.join(scores)}"

@@ -52,6 +52,7 @@ def report_order(out: Out, file: str, no_push: bool) -> None:
     manifest = report.manifest()
     known = board.status(out.node, report.wanted_id)
     if known.completion and known.completion.evidence == manifest["uri"] and known.item.status != "claimed":
+        board.need_offered(out.node, known.item.id)
         found = {"schema_version": 1, "already": True, "completion": known.completion.to_json()}
         out.result(found, [f"Already submitted: {known.completion.id}"])
         return

@@ -446,6 +446,8 @@ class Database:
             self._remote("DOLT_PUSH", *words)
             step("pushed")
         except Unreachable as failed:
+            with contextlib.suppress(Unreachable):
+                self._plain("SELECT 1")  # where our server died, this session did too: the next question starts both
             self.fetch(remote)
             name = branch.removeprefix(":")
             theirs = self.find(f"{remote}/{name}")
@@ -454,8 +456,8 @@ class Database:
                     return
                 raise
             ours = self.hash_of(name)
-            if theirs == ours:
-                return
+            if theirs is not None and self.is_ancestor(ours, theirs):
+                return  # it arrived, and somebody may have gone on from there
             if theirs is not None and not self.is_ancestor(theirs, ours):
                 raise PushRejected(
                     f"{remote} already has other commits on {name}", about=name, hint="wl sync, then try again"

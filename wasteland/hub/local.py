@@ -60,7 +60,10 @@ class LocalHub:
     def create(self, org: str, db: str) -> None:
         """A remote in a folder comes into being with the first push; only its place is made."""
         if self.exists(org, db):
-            raise Conflict(f"{org}/{db} already exists in {self.folder}", about=f"{org}/{db}")
+            raise Conflict(
+                f"{org}/{db} already exists in {self.folder}", about=f"{org}/{db}",
+                hint=f"if it is yours: wl join {org}/{db} --direct",
+            )  # fmt: skip
         self._store(org, db).mkdir(parents=True, exist_ok=True)
 
     def fork(self, org: str, db: str, owner: str) -> Operation:

@@ -648,7 +648,7 @@ def _pull(node: Node, branch: str) -> Pull | None:
 
 def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
     """The commits that name an item, oldest first: who did what, when, and with which words."""
-    named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( — .*)?\Z", re.DOTALL)
+    named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( —.*)?\s*\Z", re.DOTALL)
     found = [c for c in node.db.log(revision) if named.match(c.message)]
     return [
         {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import functools
 import importlib.resources
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from wasteland import config as configuration
 from wasteland import identity, sync
@@ -28,8 +28,6 @@ from wasteland.text import checked, name, org_db, show
 
 VERSION = "dev"  # what peers write in gt_version, and what they expect to read
 Say = Callable[[str], None]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -100,19 +98,15 @@ def _clear_leftover(clone: Path) -> None:
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
-def _alone(function: Callable[Concatenate[Paths, str, P], R]) -> Callable[Concatenate[Paths, str, P], R]:
+@contextlib.contextmanager
+def _alone(where: Paths, upstream: str) -> Iterator[None]:
     """One create or join of a wasteland at a time: what one begins, another must not take for a leftover."""
-
-    @functools.wraps(function)
-    def alone(where: Paths, upstream: str, /, *args: P.args, **rest: P.kwargs) -> R:
-        org, db = org_db(upstream)
-        folder = where.data / "wasteland" / org
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / f".{db}.join.lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            return function(where, upstream, *args, **rest)
-
-    return alone
+    org, db = org_db(upstream)
+    folder = where.data / "wasteland" / org
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / f".{db}.join.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str, clone: Path) -> Config:
@@ -130,7 +124,6 @@ def _pins(where: Paths, upstream: str) -> dict[str, Any]:
     return configuration.read_json(path) if path.exists() else {}
 
 
-@_alone
 def create(
     where: Paths,
     upstream: str,
@@ -154,29 +147,37 @@ def create(
     if title is not None:
         checked(title, "title")
     spot = Place("file", "") if local_only and remote_base is None else place(upstream, remote_base)
-    clone = _fresh(where, upstream)
-    node = Node(_config(where, upstream, who, spot, org, clone), where)
-    node.config.signing = signed
-    if node.hub is not None and not local_only:
-        node.hub.create(org, db)
+    with _alone(where, upstream):
+        if upstream in configuration.joined(where):
+            raise Conflict(f"{upstream} is already joined here", about=upstream, hint="wl list")
+        node = Node(_config(where, upstream, who, spot, org, _fresh(where, upstream)), where)
+        node.config.signing = signed
+        if node.hub is not None and not local_only:
+            node.hub.create(org, db)
+        try:
+            _make(node, who, title, None if local_only else spot.url, say)
+        except BaseException:
+            _undo(node)
+            raise
+    return node
+
+
+def _make(node: Node, who: Person, title: str | None, url: str | None, say: Say) -> None:
+    """The clone of a new commons, its first commits, and upstream at `url`, where it is to have one."""
+    clone = node.config.clone
     node.db.server.prepare()
     clone.mkdir(mode=0o700, exist_ok=True)
-    try:
-        say("Initializing dolt database...")
-        binary.run(["init"], cwd=clone, env=binary.environment(home))
-        _found(node, who, title, say)
-        if not local_only:
-            say("Pushing to remote...")
-            node.db.add_remote("origin", spot.url)
-            node.db.push("origin", "main")
-        identity.pin(node)
-        say("Saving config...")
-        node.config.save()
-        node.db.server.made()
-    except BaseException:
-        _undo(node, clone)
-        raise
-    return node
+    say("Initializing dolt database...")
+    binary.run(["init"], cwd=clone, env=binary.environment(node.home))
+    _found(node, who, title, say)
+    if url is not None:
+        say("Pushing to remote...")
+        node.db.add_remote("origin", url)
+        node.db.push("origin", "main")
+    identity.pin(node)
+    say("Saving config...")
+    node.config.save()
+    node.db.server.made()
 
 
 def schema(file: str) -> list[str]:
@@ -210,10 +211,10 @@ def _register(node: Node, who: Person, org: str) -> None:
     rigs.register(node.db, rig, node.clock())
 
 
-def _undo(node: Node, clone: Path) -> None:
+def _undo(node: Node) -> None:
     """Leave nothing of a failed create or join on this machine; a clone that was there before stays."""
     node.close()
-    _clear_leftover(clone)
+    _clear_leftover(node.config.clone)
     node.config.path.unlink(missing_ok=True)
 
 
@@ -235,7 +236,6 @@ class Joined:
         }  # fmt: skip
 
 
-@_alone
 def join(
     where: Paths,
     upstream: str,
@@ -261,22 +261,25 @@ def join(
     home = binary.dolt_home(where.data)
     who = person(handle or owner, display_name, email, home)
     spot = place(upstream, remote_base)
-    clone = where.clone(upstream)
-    _clear_leftover(clone)
-    node = Node(_config(where, upstream, who, spot, owner, clone), where)
-    node.config.signing = signed
-    try:
-        if (clone / ".dolt").is_dir():
-            _take_up(node, spot)
-        else:
-            _fork_and_clone(node, spot, _fresh(where, upstream), direct=direct, say=say)
-        pull = _introduce(node, who, direct=direct, say=say)
-        identity.pin(node, node.db.at("main"))
-        node.config.save()
-        node.db.server.made()
-    except BaseException:
-        _undo(node, clone)
-        raise
+    with _alone(where, upstream):
+        if upstream in configuration.joined(where):
+            return Joined(Node(configuration.read(where, upstream), where), None, already=True)
+        clone = where.clone(upstream)
+        _clear_leftover(clone)
+        node = Node(_config(where, upstream, who, spot, owner, clone), where)
+        node.config.signing = signed
+        try:
+            if (clone / ".dolt").is_dir():
+                _take_up(node, spot)
+            else:
+                _fork_and_clone(node, spot, _fresh(where, upstream), direct=direct, say=say)
+            pull = _introduce(node, who, direct=direct, say=say)
+            identity.pin(node, node.db.at("main"))
+            node.config.save()
+            node.db.server.made()
+        except BaseException:
+            _undo(node)
+            raise
     return Joined(node, pull)
 
 

@@ -386,8 +386,6 @@ def _attestations(
         verdict.add(REJECT if why else AUTO, "ATTEST", why or f"signed by {actor}: {row.row.get('subject_id')}")
         if not why:
             links.append(_link(Envelope.from_columns(row.row["payload"], row.row["signatures"])))
-    if not links:
-        return
     states = check_chain([*_known_links(upstream.attestations(actor), actor), *links])
     if ChainState.EQUIVOCATION in {states[link.seq] for link in links}:
         verdict.add(

@@ -397,3 +397,31 @@ def test_what_is_no_envelope_is_refused(text):
 def test_no_key_event_is_undecided_not_forged():
     with pytest.raises(Undecided):
         read_key_log([], "maint", WASTELAND, check)
+
+
+@pytest.mark.parametrize("column", ["id", "author", "subject", "severity", "context_id", "context_type", "block_hash"])
+def test_a_column_of_a_stamp_that_differs_is_named(column):
+    assert check_stamp_row(VECTORS["stamps"][0]["statement"], STAMP_ROW | {column: "x"}) == [column]
+
+
+@pytest.mark.parametrize("dim", ["quality", "quality_confidence"])
+def test_scores_and_confidences_are_bound(dim):
+    valence = STAMP_ROW["valence"] | {dim: 0}
+    found = check_stamp_row(VECTORS["stamps"][0]["statement"], STAMP_ROW | {"valence": valence})
+    assert [name.split()[0] for name in found] == ["valence"]
+
+
+def test_evidence_that_is_no_text_matches_nothing():
+    from wasteland.binding import evidence_matches
+    from wasteland.statements import text_manifest
+
+    assert not evidence_matches(text_manifest("x"), None)
+
+
+@pytest.mark.parametrize("change", [{"_type": "https://in-toto.io/Statement/v0.1"}, {"predicateType": "urn:x:other:v1"},
+                                    {"predicate": {}}, {"subject": []}])  # fmt: skip
+def test_a_statement_of_another_shape_is_none_of_ours(change):
+    statement = VECTORS["stamps"][0]["statement"]
+    assert attest.checked_statement(statement) == statement
+    with pytest.raises(BadSignature):
+        attest.checked_statement(statement | change)

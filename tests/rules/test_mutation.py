@@ -28,6 +28,8 @@ SIGNATURES = ("test_attest.py", "test_keys.py", "test_policy.py")
 POLICY = ("test_policy.py",)
 # What no test can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
+    "policy: _bad_attestation: never if row.row.get('signer') != actor":
+        "the payload must name the actor too, and the columns must repeat the payload; this says it in plainer words",
     "lifecycle: _mismatch: old is None and new.get('posted_by') != item.posted_by without old is None":
         "a row that exists keeps its poster: no step from it writes posted_by, so the columns are refused before",
     "lifecycle: _mismatch: every extra - DEFAULTED, not if new.get(name) is not None":

@@ -615,3 +615,49 @@ def test_every_object_is_named():
         TableDiff("b", "dropped", data=True, schema=True),
     ]
     assert len(objects(diffs)) == 2
+
+
+def test_a_second_history_of_ones_own_chain_is_rejected():
+    stamp, attestation = signed_stamp()
+    _, other = signed_stamp()
+    earlier = Envelope.from_columns(attestation["payload"], attestation["signatures"])
+    rows = (ACCEPTED, validated(), added("stamps", stamp), added("wl_attestations", attestation))
+    assert other["payload_sha256"] == attestation["payload_sha256"]
+    assert verdict_of(*rows, attestations=lambda _: [earlier]).verdict == AUTO
+    again, second = signed_stamp(score=5)
+    rows = (ACCEPTED, validated(), added("stamps", again), added("wl_attestations", second))
+    judged = verdict_of(*rows, attestations=lambda _: [earlier])
+    assert judged.verdict == REJECT
+    assert any("another history" in finding.detail for finding in judged.findings)
+    assert verdict_of(*rows).verdict == AUTO
+
+
+def test_an_attestation_may_not_name_somebody_elses_row():
+    _, attestation = signed_stamp()
+    alone = added("wl_attestations", attestation)
+    assert verdict_of(alone).verdict == AUTO
+    assert verdict_of(alone, stamp_authors={"s-1": "poster"}).verdict == AUTO
+    assert verdict_of(alone, stamp_authors={"s-1": "val"}).verdict == REJECT
+    theirs = (ACCEPTED, validated("val"), added("stamps", a_stamp(author="val")), alone)
+    assert verdict_of(*theirs).verdict == REJECT
+
+
+def test_one_completion_comes_with_one_done():
+    done = changed("wanted", an_item(status="claimed", claimed_by="worker"), status="in_review", updated_at=T1)
+    one, two = added("completions", a_completion()), added("completions", a_completion(id="c-2"))
+    assert verdict_of(done, one, by="worker", completions={}).verdict == AUTO
+    assert verdict_of(done, one, two, by="worker", completions={}).verdict == REJECT
+
+
+def test_roles_are_not_founded_by_a_pull_request():
+    document = roles_document()
+    row = {"version": 1, **document.to_columns()}
+    assert verdict_of(added("wl_roles", row), role_documents=[]).verdict == REJECT
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": None}, {"status": "validated"}, {"id": "register/x"}, {"id": "w-\x1b[31m"}]
+)
+def test_an_item_needs_an_id_and_a_status_that_items_have(change):
+    assert verdict_of(added("wanted", an_item())).verdict == AUTO
+    assert verdict_of(added("wanted", an_item(**change))).verdict == REJECT

@@ -201,6 +201,7 @@ class Database:
         changes that somebody else left uncommitted.
         """
         with self.locked():
+            self.server.need_room()
             self.refuse_dirty()
             self._procedure("START TRANSACTION")
             self._session.in_change = True

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import stat
@@ -39,6 +40,7 @@ from wasteland.errors import Conflict, Misconfigured, Unreachable, WastelandErro
 ACCOUNTS = ("root", "node", "sync")
 SOCKET_LIMIT = 100  # bytes; a Unix socket's path may have 107
 START_TIMEOUT = 60.0
+ROOM = 2 << 20  # bytes that must be free before a change begins
 LOCK_TIMEOUT = 300.0
 ORPHAN_TIMEOUT = 10.0
 IDLE_OWN = 60.0
@@ -99,6 +101,15 @@ class Server:
             return beside
         digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
         return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see _private)
+
+    def need_room(self) -> None:
+        """Misconfigured when the disk is all but full: a write could fail half way then, and so could its undoing."""
+        if shutil.disk_usage(self.clone).free < ROOM:
+            raise Misconfigured(
+                f"the disk is full: less than {ROOM >> 20} MiB are free for {self.clone}",
+                about=str(self.clone),
+                hint="make room, then try again; nothing was changed",
+            )
 
     def prepare(self) -> None:
         """Make the folder beside a clone that is about to be made, and mark it as being made."""

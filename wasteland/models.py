@@ -6,6 +6,7 @@ that is read and shown must not lose them.  Nothing here does I/O.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,9 +37,15 @@ class Row:
         return {name: jsonable(value) for name, value in shown.items() if value is not None}
 
 
-def _columns(cls: type[Row]) -> list[str]:
-    """The columns that a class names, in order."""
-    return [name for name in cls.__dataclass_fields__ if name != "extra"]
+@functools.cache
+def _named(cls: Any) -> tuple[str, ...]:
+    return tuple(name for name in cls.__dataclass_fields__ if name != "extra")
+
+
+def _columns(cls: type[Row]) -> tuple[str, ...]:
+    """The columns that a class names, in order; a board has many rows."""
+    named: Any = cls
+    return _named(named)
 
 
 JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})

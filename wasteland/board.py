@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,6 @@ class Outcome:
     pushed: bool = True
     completion: Completion | None = None
     stamp: Stamp | None = None
-    steps: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as `--json` prints it."""
@@ -356,7 +355,7 @@ def resolve(node: Node, text: str) -> str:
 
 def _step(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str = "") -> Outcome:
     with node.db.locked():
-        push = push and bool(node.db.remotes())
+        push = push and node.has_remotes
         if node.config.mode == "pr" and push:
             sync.refresh(node)
         try:
@@ -374,9 +373,9 @@ def _step(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str
 
 
 def _land(node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool) -> Outcome:
+    push = push and node.has_remotes
     if node.config.mode == "wild-west":
         main = node.db.at("main")
-        push = push and bool(node.db.remotes())
         sync.landing(node, message, lambda: act(main), push=push)
         return _outcome(node, main, verb, item_id, pushed=push)
     return _propose(node, verb, item_id, message, act, push=push)
@@ -396,7 +395,6 @@ def _propose(
 ) -> Outcome:
     """PR mode: one commit on the item's branch, pushed to the fork, and a pull request that says it."""
     db = node.db
-    push = push and bool(db.remotes())
     with db.locked():
         if push and verb == "post":
             sync.refresh(node)

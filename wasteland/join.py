@@ -19,6 +19,7 @@ from wasteland import identity, sync
 from wasteland.commons import rigs
 from wasteland.config import Config, Paths
 from wasteland.dolt import binary
+from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage
 from wasteland.hub import Branch, Pull
@@ -201,14 +202,14 @@ def _found(node: Node, who: Person, title: str | None, say: Say) -> None:
                 db.run("INSERT INTO _meta (`key`, value) VALUES ('wasteland_name', :name)", name=title)
         say("Registering rig...")
         with db.change(f"Register rig: {who.handle}"):
-            _register(node, who, node.config.org)
+            _register(node, db, who, node.config.org)
             identity.inception(node, db, now)
             identity.first_roles(node, db, now)
 
 
-def _register(node: Node, who: Person, org: str) -> None:
+def _register(node: Node, view: Database, who: Person, org: str) -> None:
     rig = Rig(who.handle, who.display_name, org, who.hop_uri, who.email or None, VERSION)
-    rigs.register(node.db, rig, node.clock())
+    rigs.register(view, rig, node.clock())
 
 
 def _undo(node: Node) -> None:
@@ -325,7 +326,7 @@ def _take_up(node: Node, spot: Place) -> None:
 
 def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | None:
     """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
-    db, config, now = node.db, node.config, node.clock()
+    db, config = node.db, node.config
     sync.refresh(node)
     sync.refuse_system_tables(node)
     known = rigs.get(db, who.handle)
@@ -336,16 +337,14 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
     say("Registering rig...")
     message = f"Register rig: {who.handle}"
     if direct:
-        sync.landing(node, message, lambda: _register_on(node, who), push=True)
+        sync.landing(node, message, lambda: _register_on(node, db, who), push=True)
         return None
     branch = f"wl/register/{who.handle}"
     if not db.is_branch(branch):
         db.branch(branch, "main")
         view = db.at(branch)
         with view.change(message):
-            rig = Rig(who.handle, who.display_name, config.fork_org, who.hop_uri, who.email or None, VERSION)
-            rigs.register(view, rig, now)
-            _publish_key(node, view)
+            _register_on(node, view, who)
     say("Pushing branch to fork...")
     db.push("origin", branch, force=True)  # what an earlier try left there was this rig's own, and has not landed
     return _ask(node, branch, who, say)
@@ -359,14 +358,11 @@ def _key_known(node: Node) -> bool:
     return not signatures.supported(view) or identity.published(node, view)
 
 
-def _register_on(node: Node, who: Person) -> None:
-    _register(node, who, node.config.fork_org)
-    _publish_key(node, node.db)
-
-
-def _publish_key(node: Node, view: Any) -> None:
+def _register_on(node: Node, view: Database, who: Person) -> None:
+    """The rig and its key, inside a change of `view`."""
     from wasteland.commons import signatures
 
+    _register(node, view, who, node.config.fork_org)
     if signatures.supported(view):
         identity.inception(node, view, node.clock())
 

@@ -64,6 +64,11 @@ class Node:
         return "upstream" if "upstream" in self.db.remotes() else "origin"
 
     @cached_property
+    def has_remotes(self) -> bool:
+        """Whether there is anywhere to push to: a wasteland made with --local-only has nothing."""
+        return bool(self.db.remotes())
+
+    @cached_property
     def keystore(self) -> KeyStore:
         """The user's keys."""
         from wasteland.keys import KeyStore

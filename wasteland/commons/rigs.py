@@ -22,11 +22,6 @@ def get(db: Database, handle: str) -> Rig | None:
     return Rig.of(found) if found else None
 
 
-def all_rigs(db: Database) -> list[Rig]:
-    """Every member, by handle."""
-    return [Rig.of(row) for row in db.rows("SELECT * FROM rigs ORDER BY handle")]
-
-
 def register(db: Database, rig: Rig, now: datetime) -> None:
     """Add a member, or refresh what it may say of itself; org and trust of a member stay as they are."""
     db.run(

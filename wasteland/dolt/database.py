@@ -379,10 +379,6 @@ class Database:
         """Make the local branch `name` at a commit or branch."""
         self._call("DOLT_BRANCH", checked_branch(name), at)
 
-    def move_branch(self, name: str, at: str) -> None:
-        """Make `name` point at another commit; only for a branch that holds nothing of its own."""
-        self._call("DOLT_BRANCH", "-f", checked_branch(name), at)
-
     def rename_branch(self, name: str, to: str) -> None:
         """Give a local branch another name."""
         self._call("DOLT_BRANCH", "-m", checked_branch(name), checked_branch(to))

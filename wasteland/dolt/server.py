@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from pymysql.constants import CLIENT, ER
+from pymysql.constants import CLIENT
 
 from wasteland.dolt import binary
 from wasteland.errors import Conflict, Misconfigured, Unreachable, WastelandError
@@ -350,11 +350,6 @@ class Server:
                     return True
                 time.sleep(0.02)
         raise WastelandError(f"the database server of {self.clone} does not stop", about=str(self.clone))
-
-
-def refused(error: BaseException) -> bool:
-    """Whether a login failed because of the account and not because nobody answered."""
-    return isinstance(error, pymysql.err.OperationalError) and error.args[0] == ER.ACCESS_DENIED_ERROR
 
 
 def _alive(pid: int) -> bool:

@@ -8,11 +8,20 @@ commit, a state, or ancestry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 OPEN, CLOSED, MERGED = "open", "closed", "merged"
+
+
+@dataclass(frozen=True)
+class Comment:
+    """What somebody wrote under a pull request; `author` is the hub's user, whom the hub has authenticated."""
+
+    author: str
+    text: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,6 @@ class Pull:
     target: Branch
     created_at: datetime
     url: str
-    comments: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,14 @@ class Hub(Protocol):
     def url(self, org: str, db: str) -> str:
         """The Dolt remote of a database."""
 
+    def whoami(self) -> str | None:
+        """The user that the hub takes us for; None where it knows no users.  Unauthenticated for a bad token."""
+
     def exists(self, org: str, db: str) -> bool:
         """Whether the database is there and may be seen."""
 
-    def create(self, org: str, db: str) -> None:
-        """Make an empty database, where the hub needs that before the first push."""
+    def create(self, org: str, db: str, *, private: bool = False, description: str = "") -> None:
+        """Make an empty database, where the hub needs that before the first push.  Conflict where it exists."""
 
     def fork(self, org: str, db: str, owner: str) -> Operation:
         """Start a fork of `org/db` owned by `owner`; an existing one is taken."""
@@ -83,6 +94,9 @@ class Hub(Protocol):
     def comment(self, org: str, db: str, number: int, author: str, text: str) -> None:
         """Add a comment to a pull request."""
 
+    def comments(self, org: str, db: str, number: int) -> list[Comment] | None:
+        """The comments of a pull request, oldest first; None where the hub cannot tell them."""
+
     def close(self, org: str, db: str, number: int, *, landed: str | None = None) -> None:
         """Close a pull request; `landed` is the commit of main that holds its rows, where they landed."""
 
@@ -91,3 +105,10 @@ class Hub(Protocol):
 
     def read(self, org: str, db: str, ref: str, sql: str) -> list[dict[str, Any]]:
         """Rows of one SELECT at a branch or commit."""
+
+    def level(self, org: str, db: str, owner: str) -> str | None:
+        """Bring the main of `owner`'s fork of `org/db` level with upstream's, without a clone; its head afterwards.
+
+        None where the hub has no way to do it.  Conflict where the fork's main has commits of its own that do
+        not merge; nothing of them is lost.
+        """

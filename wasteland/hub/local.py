@@ -21,7 +21,7 @@ from typing import Any
 
 from wasteland.dolt import binary
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable
-from wasteland.hub import CLOSED, MERGED, OPEN, Branch, Operation, Pull
+from wasteland.hub import CLOSED, MERGED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.text import name, show
 
 SCHEMA = """
@@ -53,18 +53,25 @@ class LocalHub:
     def _store(self, org: str, db: str) -> Path:
         return self.folder / name(org, "organisation") / name(db, "database")
 
+    def whoami(self) -> str | None:
+        """None: a folder knows no users, and what the file system allows is allowed."""
+        return None
+
     def exists(self, org: str, db: str) -> bool:
         """Whether the folder holds the database."""
         return (self._store(org, db) / "manifest").exists()
 
-    def create(self, org: str, db: str) -> None:
-        """A remote in a folder comes into being with the first push; only its place is made."""
+    def create(self, org: str, db: str, *, private: bool = False, description: str = "") -> None:
+        """A remote in a folder comes into being with the first push; only its place is made.
+
+        Who may see it is the folder's affair: `private` makes its place readable to its owner alone.
+        """
         if self.exists(org, db):
             raise Conflict(
                 f"{org}/{db} already exists in {self.folder}", about=f"{org}/{db}",
                 hint=f"if it is yours: wl join {org}/{db} --direct",
             )  # fmt: skip
-        self._store(org, db).mkdir(parents=True, exist_ok=True)
+        self._store(org, db).mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
 
     def fork(self, org: str, db: str, owner: str) -> Operation:
         """Copy the database's main with its history; done when this returns."""
@@ -118,26 +125,21 @@ class LocalHub:
                 "SELECT * FROM pulls WHERE org=? AND db=? AND (? IS NULL OR state=?) ORDER BY number",
                 (org, db, state, state),
             ).fetchall()
-            return [self._pull(store, row) for row in found]
+            return [self._pull(row) for row in found]
 
     def pull(self, org: str, db: str, number: int) -> Pull | None:
         """One pull request, or None."""
         with self._transaction() as store:
             found = store.execute("SELECT * FROM pulls WHERE org=? AND db=? AND number=?", (org, db, number)).fetchone()
-            return self._pull(store, found) if found else None
+            return self._pull(found) if found else None
 
-    def _pull(self, store: sqlite3.Connection, row: sqlite3.Row) -> Pull:
-        comments = store.execute(
-            "SELECT author, body FROM comments WHERE org=? AND db=? AND number=? ORDER BY id",
-            (row["org"], row["db"], row["number"]),
-        ).fetchall()
+    def _pull(self, row: sqlite3.Row) -> Pull:
         return Pull(
             number=row["number"], title=row["title"], body=row["body"], state=row["state"], author=row["author"],
             source=Branch(row["from_org"], row["from_db"], row["from_branch"]),
             target=Branch(row["org"], row["db"], row["to_branch"]),
-            created_at=datetime.strptime(row["created_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
+            created_at=_time(row["created_at"]),
             url=f"{self.url(row['org'], row['db'])}#{row['number']}",
-            comments=[(c["author"], c["body"]) for c in comments],
         )  # fmt: skip
 
     def comment(self, org: str, db: str, number: int, author: str, text: str) -> None:
@@ -149,6 +151,15 @@ class LocalHub:
                 "INSERT INTO comments (org, db, number, author, body, created_at) VALUES (?,?,?,?,?,?)",
                 (org, db, number, author, text, now),
             )
+
+    def comments(self, org: str, db: str, number: int) -> list[Comment]:
+        """The comments of a pull request, oldest first."""
+        with self._transaction() as store:
+            found = store.execute(
+                "SELECT author, body, created_at FROM comments WHERE org=? AND db=? AND number=? ORDER BY id",
+                (org, db, number),
+            ).fetchall()
+        return [Comment(row["author"], row["body"], _time(row["created_at"])) for row in found]
 
     def close(self, org: str, db: str, number: int, *, landed: str | None = None) -> None:
         """Close an open pull request; one that is closed stays as it is."""
@@ -182,10 +193,8 @@ class LocalHub:
             if done.returncode:
                 raise Conflict(f"pull request {number} does not merge into {pull.target}", about=str(number))
             binary.run(["push", "origin", f"main:{pull.target.name}"], cwd=clone, env=self._env(), timeout=300)
-            head = binary.run(
-                ["sql", "-r", "json", "-q", "SELECT dolt_hashof('HEAD') AS h"], cwd=clone, env=self._env()
-            )
-        self.close(org, db, number, landed=json.loads(head.stdout)["rows"][0]["h"])
+            head = self._head(clone)
+        self.close(org, db, number, landed=head)
         return Operation(f"merge/{org}/{db}/{number}", done=True)
 
     def read(self, org: str, db: str, ref: str, sql: str) -> list[dict[str, Any]]:
@@ -196,6 +205,21 @@ class LocalHub:
             found = binary.run(["sql", "-r", "json", "-q", sql], cwd=clone, env=self._env())
         rows: list[dict[str, Any]] = json.loads(found.stdout or '{"rows": []}').get("rows", [])
         return rows
+
+    def level(self, org: str, db: str, owner: str) -> str | None:
+        """Merge upstream's main into the fork's in a scratch clone, and push; the fork's head."""
+        with self._lock(), self._scratch(owner, db) as clone:
+            binary.run(["remote", "add", "upstream", self.url(org, db)], cwd=clone, env=self._env())
+            binary.run(["fetch", "upstream", "main"], cwd=clone, env=self._env(), timeout=300)
+            done = binary.run(["merge", "upstream/main"], cwd=clone, env=self._env(), check=False)
+            if done.returncode:
+                raise Conflict(f"the main of {owner}/{db} has commits that do not merge with {org}/{db}'s", about=owner)
+            binary.run(["push", "origin", "main"], cwd=clone, env=self._env(), timeout=300)
+            return self._head(clone)
+
+    def _head(self, clone: Path) -> str:
+        found = binary.run(["sql", "-r", "json", "-q", "SELECT dolt_hashof('HEAD') AS h"], cwd=clone, env=self._env())
+        return str(json.loads(found.stdout)["rows"][0]["h"])
 
     def _env(self) -> dict[str, str]:
         return binary.environment(self.home)
@@ -243,3 +267,7 @@ class LocalHub:
             raise
         finally:
             store.close()
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)

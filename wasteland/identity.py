@@ -366,3 +366,11 @@ def leaderboard(node: Node) -> list[dict[str, Any]]:
     rows = db.rows("SELECT DISTINCT completed_by AS handle FROM completions WHERE completed_by IS NOT NULL")
     found = [standing(node, str(row["handle"])) for row in rows]
     return sorted(found, key=lambda s: (-s["stamps"]["verified"], -s["scores"].get("quality", 0), s["handle"]))
+
+
+def signed_payload(db: Database, completion_id: str, block_hash: str | None) -> dict[str, Any] | None:
+    """The statement that a completion's block_hash names, or None where it is not here."""
+    if block_hash is None or not signatures.supported(db):
+        return None
+    found = [e for e in signatures.of_subject(db, "completions", completion_id) if e.sha256 == block_hash]
+    return parse(found[0].payload) if found else None

@@ -22,7 +22,7 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage
-from wasteland.hub import Branch, Pull
+from wasteland.hub import Pull
 from wasteland.models import Rig
 from wasteland.node import Node, utc_now
 from wasteland.text import checked, name, org_db, show
@@ -371,10 +371,9 @@ def _ask(node: Node, branch: str, who: Person, say: Say) -> Pull | None:
     if node.hub is None:
         return None
     say("Opening pull request...")
-    config = node.config
     return node.hub.open_pull(
-        Branch(config.fork_org, config.fork_db, branch),
-        Branch(config.org, config.db, "main"),
+        node.fork_branch(branch),
+        node.upstream_main,
         f"Register rig: {who.handle}",
         f"Register rig **{who.handle}** in the commons.",
         who.handle,

@@ -15,6 +15,7 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import NotFound, Refused
+from wasteland.hub import Branch
 from wasteland.steps import step
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ class Node:
         from wasteland.journal import Journal
 
         return Journal(self.paths.keys / f"{self.handle}.journal")
+
+    def fork_branch(self, name: str) -> Branch:
+        """A branch of this rig's fork, on the hub."""
+        return Branch(self.config.fork_org, self.config.fork_db, name)
+
+    @property
+    def upstream_main(self) -> Branch:
+        """Upstream's main, on the hub."""
+        return Branch(self.config.org, self.config.db, "main")
 
     def notice(self, text: str) -> None:
         """Something that the user should know and that is not the result."""

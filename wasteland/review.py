@@ -370,10 +370,7 @@ def create_pull(node: Node, branch: str) -> Pull:
     node.db.push("origin", branch)
     item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
     title = f"[wl] {item.title if item else branch}"
-    source = Branch(node.config.fork_org, node.config.fork_db, branch)
-    return hub.open_pull(
-        source, Branch(node.config.org, node.config.db, "main"), title, summary(node, branch), node.handle
-    )
+    return hub.open_pull(node.fork_branch(branch), node.upstream_main, title, summary(node, branch), node.handle)
 
 
 def summary(node: Node, branch: str) -> str:

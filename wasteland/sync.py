@@ -15,6 +15,7 @@ from typing import TypeVar
 from wasteland.commons import wanted
 from wasteland.dolt.database import MergeConflict, PushRejected
 from wasteland.errors import Conflict, NotFound, Refused
+from wasteland.hub import Pull
 from wasteland.node import Node
 
 MAIN = "main"
@@ -272,15 +273,12 @@ def close_pull(node: Node, branch: str, text: str) -> None:
         node.hub.close(node.config.org, node.config.db, pull.number)
 
 
-def find_pull(node: Node, branch: str):  # type: ignore[no-untyped-def]
+def find_pull(node: Node, branch: str) -> Pull | None:
     """The open pull request from a branch of this rig's fork, or None."""
     if node.hub is None:
         return None
-    for pull in node.hub.pulls(node.config.org, node.config.db):
-        source = pull.source
-        if (source.org, source.db, source.name) == (node.config.fork_org, node.config.fork_db, branch):
-            return pull
-    return None
+    source = node.fork_branch(branch)
+    return next((pull for pull in node.hub.pulls(node.config.org, node.config.db) if pull.source == source), None)
 
 
 def net_change(node: Node, branch: str) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import World
-from wasteland import board, cli
+from wasteland import board, cli, look
 from wasteland.cli.board import _completion_lines, tags_of
 from wasteland.cli.look import _card, _table
 from wasteland.config import Paths
@@ -115,7 +115,7 @@ def labels(lines):
 
 def shown(node, item):
     """The card, checked: nothing but plain characters, and no label that a plain item would not have."""
-    card = board.status(node, item)
+    card = look.status(node, item)
     lines = _card(card)
     assert_plain("\n".join(lines))
     found = labels(lines)
@@ -129,7 +129,7 @@ def shown(node, item):
 
 
 def assert_board(node):
-    found = board.browse(node, {}, limit=1000, long=True)
+    found = look.browse(node, {}, limit=1000, long=True)
     text = "\n".join(_table(found, long=True))
     assert_plain(text)
     assert len(re.findall(r"(?m)^  \S", text)) == len(found) + 2  # and the head with its rule
@@ -288,7 +288,7 @@ def test_a_card_of_a_peers_row_is_safe(node, peers, name):
 
 def test_a_board_of_peers_rows_has_one_line_a_row(node, peers):
     assert_board(node)
-    board.browse(node, {"search": "%"}, limit=5)
+    look.browse(node, {"search": "%"}, limit=5)
 
 
 STAMPS = {

@@ -41,7 +41,7 @@ def refreshed(out: Out) -> None:
 @verb
 def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, **given: Any) -> None:
     """Show the Wanted Board, all items by priority and age."""
-    from wasteland import board
+    from wasteland import look
 
     if view not in VIEWS:
         raise Usage(f'invalid view "{view}": must be all, mine or upstream')
@@ -54,7 +54,7 @@ def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, *
         "priority": None if given["priority"] == -1 else given["priority"], "posted_by": given["posted_by"],
         "claimed_by": given["claimed_by"], "search": given["search"],
     }  # fmt: skip
-    found = board.browse(out.node, filters, limit=limit, long=long, view=view or "all")
+    found = look.browse(out.node, filters, limit=limit, long=long, view=view or "all")
     if view == "mine":
         found = [one for one in found if one.branch]
     if out.as_json:
@@ -88,9 +88,9 @@ def _table(found: list[Any], long: bool) -> list[str]:
 @verb
 def status_command(out: Out, wanted_id: str) -> None:
     """Show WANTED_ID with its completion, stamp, history and what you may do."""
-    from wasteland import board
+    from wasteland import look
 
-    card = board.status(out.node, wanted_id)
+    card = look.status(out.node, wanted_id)
     out.result(card.to_json(), _card(card))
 
 
@@ -156,11 +156,11 @@ def _evidence(manifest: dict[str, Any]) -> list[str]:
 @verb
 def me_command(out: Out, no_sync: bool) -> None:
     """Show what concerns this rig: claims, branches, reviews, completions, standing."""
-    from wasteland import board
+    from wasteland import look
 
     if not no_sync:
         refreshed(out)
-    found = board.mine(out.node)
+    found = look.mine(out.node)
     lines = [f"{show(found['handle'])}" + (f" ({', '.join(found['roles'])})" if found["roles"] else "")]
     for key, label in (("claimed", "Claimed"), ("branches", "On branches"), ("to_review", "Awaiting my review")):
         if found[key]:

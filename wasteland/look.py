@@ -1,0 +1,199 @@
+"""Look at the board: items as main has them, with this rig's work that has not landed laid over."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from wasteland import identity, sync
+from wasteland.commons import completions, stamps, wanted
+from wasteland.dolt.database import Database
+from wasteland.errors import NotFound, NotOpen, Unreachable
+from wasteland.hub import Pull
+from wasteland.lifecycle import allowed
+from wasteland.models import Completion, Stamp, Wanted
+from wasteland.node import Node
+from wasteland.offer import facts, resolve
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An item as the board shows it: on main, or as this rig's branch has it."""
+
+    item: Wanted
+    branch: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl browse --json` prints it: the fields of peers, and our branch."""
+        row = self.item.to_json()
+        names = ("id", "title", "description", "project", "type", "priority", "posted_by", "claimed_by", "status",
+                 "effort_level")  # fmt: skip
+        found = {name: row[name] for name in names if name in row}
+        return found | ({"branch": self.branch} if self.branch else {})
+
+
+def browse(
+    node: Node, filters: dict[str, Any], *, limit: int = 50, long: bool = False, view: str = "all"
+) -> list[Listed]:
+    """The board, with this rig's unlanded branches laid over it (`view` upstream: without)."""
+    main = node.db.at("main")
+    found = {item.id: Listed(item) for item in wanted.listing(main, filters, limit, long=long)}
+    if view == "upstream" or node.config.mode != "pr":
+        return list(found.values())
+    for branch in node.db.branches(f"wl/{node.handle}/"):
+        if branch.startswith("wl/register/") or sync.landed(node, branch):
+            continue
+        item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
+        if item is None:
+            continue
+        main_item = wanted.get(main, item.id)
+        if main_item is not None and vars(main_item) == vars(item):
+            continue
+        found.pop(item.id, None)
+        if _matches(item, filters):
+            found[item.id] = Listed(item, branch)
+    return sorted(found.values(), key=_order)[:limit]
+
+
+def _order(listed: Listed) -> tuple[int, float, str]:
+    created = listed.item.created_at
+    priority = listed.item.priority
+    return (2 if priority is None else priority, -(created.timestamp() if created else 0), listed.item.id)
+
+
+def _matches(item: Wanted, filters: dict[str, Any]) -> bool:
+    for name, value in filters.items():
+        if value is None:
+            continue
+        if name == "search":
+            if str(value).lower() not in item.title.lower():
+                return False
+        elif getattr(item, name) != value:
+            return False
+    return True
+
+
+@dataclass
+class Card:
+    """All that is known of an item."""
+
+    item: Wanted
+    branch: str | None
+    main_status: str | None
+    completion: Completion | None
+    stamp: Stamp | None
+    pull: Pull | None
+    evidence: dict[str, Any] | None
+    actions: list[str]
+    history: list[dict[str, str]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl status --json` prints it."""
+        found: dict[str, Any] = {"schema_version": 1, "item": self.item.to_json(), "actions": self.actions}
+        for name in ("completion", "stamp"):
+            if value := getattr(self, name):
+                found[name] = value.to_json()
+        if self.evidence:
+            found["evidence"] = self.evidence
+        if self.branch:
+            found |= {"branch": self.branch, "main_status": self.main_status}
+        if self.pull:
+            found["pull"] = {"number": self.pull.number, "url": self.pull.url, "title": self.pull.title}
+        return found | {"history": self.history}
+
+
+def status(node: Node, text: str) -> Card:
+    """One item: as this rig's branch has it while that has not landed, else as main has it."""
+    item_id = resolve(node, text)
+    main = node.db.at("main")
+    branch: str | None = sync.item_branch(node, item_id)
+    if not node.db.is_branch(str(branch)) or sync.landed(node, str(branch)):
+        branch = None
+    db = node.db.at(branch) if branch else main
+    item = wanted.get(db, item_id)
+    if item is None:
+        raise NotFound(f'no wanted item matching "{text}"', about=text)
+    on_main = wanted.get(main, item_id)
+    completion = completions.of_item(db, item_id)
+    stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
+    actions = allowed(node.handle, identity.roles_of(node, node.handle), facts(db, item_id))
+    return Card(
+        item,
+        branch,
+        on_main.status if on_main else None,
+        completion,
+        stamp,
+        _pull(node, branch) if branch else None,
+        _manifest(db, completion),
+        actions,
+        _history(node, branch or "main", item_id),
+    )
+
+
+def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
+    """The evidence manifest that the worker signed for a completion, where there is one."""
+    said = identity.signed_payload(db, completion.id, completion.block_hash) if completion else None
+    return dict(said["predicate"]["evidence"]) if said else None
+
+
+def _pull(node: Node, branch: str) -> Pull | None:
+    """The open pull request of a branch; None, with a notice, where the hub does not answer."""
+    try:
+        return sync.find_pull(node, branch)
+    except Unreachable as error:
+        node.notice(f"shown without its pull request: {error.message}")
+        return None
+
+
+def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
+    """The commits that name an item, oldest first: who did what, when, and with which words."""
+    named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( —.*)?\s*\Z", re.DOTALL)
+    found = [c for c in node.db.log(revision) if named.match(c.message)]
+    return [
+        {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}
+        for c in reversed(found)
+    ]
+
+
+def mine(node: Node) -> dict[str, Any]:
+    """What concerns this rig: claimed, on branches, to review, lately completed."""
+    main, me = node.db.at("main"), node.handle
+    claimed = wanted.listing(main, {"claimed_by": me}, 200)
+    posted = wanted.listing(main, {"posted_by": me}, 200)
+    return {
+        "schema_version": 1,
+        "handle": me,
+        "roles": sorted(identity.roles_of(node, me)),
+        "claimed": [i.to_json() for i in claimed if i.status in ("claimed", "in_review")],
+        "branches": [listed.to_json() for listed in browse(node, {}, limit=500) if listed.branch],
+        "to_review": [i.to_json() for i in posted if i.status == "in_review" and i.claimed_by != me],
+        "completed": [c.to_json() for c in completions.by_rig(main, me)],
+        "standing": identity.standing(node, me),
+    }
+
+
+def order(node: Node, wanted_id: str | None) -> list[dict[str, Any]]:
+    """Work orders for the items that this rig has claimed, or for one of them.  NotOpen where it is not this rig's."""
+    from wasteland.orders import WorkOrder
+
+    if wanted_id is not None:
+        item = status(node, wanted_id).item
+        if item.status != "claimed" or item.claimed_by != node.handle:
+            raise NotOpen(f"{item.id} is not claimed by {node.handle}", about=item.id, hint=f"wl claim {item.id}")
+        items = [item]
+    else:
+        items = [x.item for x in browse(node, {"claimed_by": node.handle, "status": "claimed"}, long=True)]
+    return [
+        WorkOrder(
+            i.id,
+            i.title,
+            i.description or "",
+            node.handle,
+            str(i.posted_by or ""),
+            i.project,
+            effort_level=i.effort_level or "medium",
+            sandbox_required=bool(i.sandbox_required),
+        ).to_json()
+        for i in items
+    ]

@@ -50,8 +50,9 @@ def _columns(cls: type[Row]) -> tuple[str, ...]:
 
 JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})
 KEYS = {
-    "rigs": "handle", "_meta": "key", "wl_attestations": "payload_sha256", "wl_key_events": "event_sha256",
-    "wl_roles": "version",
+    "rigs": "handle", "_meta": "key", "boot_blocks": "handle", "chain_meta": "chain_id",
+    "wl_attestations": "payload_sha256", "wl_key_events": "event_sha256", "wl_roles": "version",
+    "wl_leases": "wanted_id", "wl_log": "idx",
 }  # fmt: skip
 CONTENT = ("title", "description", "project", "type", "priority", "effort_level", "tags")
 
@@ -140,6 +141,9 @@ class Rig(Row):
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+VOLATILE = frozenset({"updated_at", "last_seen"})  # columns that every change sets: two of them are no disagreement
+
+
 @dataclass(frozen=True)
 class RowDiff:
     """One row that differs between two commits: `old` is None for an added row, `new` for a removed one."""
@@ -168,6 +172,45 @@ class RowDiff:
     def row(self) -> Mapping[str, Any]:
         """The newer side that exists."""
         return self.new if self.new is not None else self.old or {}
+
+
+@dataclass(frozen=True)
+class RowConflict:
+    """One row that two histories changed since their merge base; a side is None where it has no such row."""
+
+    table: str
+    base: Mapping[str, Any] | None
+    ours: Mapping[str, Any] | None
+    theirs: Mapping[str, Any] | None
+
+    @property
+    def key(self) -> str:
+        """The primary key of the row, as text."""
+        return str((self.ours or self.theirs or {}).get(KEYS.get(self.table, "id"), "?"))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that both changed to different values; times that every change sets do not count."""
+        ours, theirs = self.ours or {}, self.theirs or {}
+        if self.ours is None or self.theirs is None or KEYS.get(self.table, "id") not in ours:
+            return sorted(ours.keys() | theirs.keys())
+        base = self.base or {}
+        return sorted(
+            name
+            for name in ours.keys() - VOLATILE
+            if ours[name] != theirs.get(name) and ours[name] != base.get(name) and theirs.get(name) != base.get(name)
+        )
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """Our row with what only they changed, cell by cell; of a volatile time, the later one."""
+        ours, theirs, base = dict(self.ours or {}), self.theirs or {}, self.base or {}
+        for name, value in theirs.items():
+            if name in VOLATILE:
+                ours[name] = max((one for one in (ours.get(name), value) if one is not None), default=None)
+            elif ours.get(name) == base.get(name):
+                ours[name] = value
+        return ours
 
 
 @dataclass(frozen=True)

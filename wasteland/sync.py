@@ -16,6 +16,7 @@ from wasteland.commons import wanted
 from wasteland.dolt.database import MergeConflict, PushRejected
 from wasteland.errors import Conflict, NotFound, Refused
 from wasteland.hub import Pull
+from wasteland.models import VOLATILE
 from wasteland.node import Node
 
 MAIN = "main"
@@ -107,7 +108,7 @@ def _join(node: Node, ours: str, theirs: str) -> None:
         db.branch(name, ours)
         db.reset(theirs)
         node.notice(
-            f"local commits on main conflict with upstream ({', '.join(sorted(conflict.tables))}) "
+            f"local commits on main conflict with upstream ({', '.join(conflict.tables)}) "
             f"and were set aside as branch {name}"
         )
 
@@ -189,20 +190,31 @@ def item_branch(node: Node, wanted_id: str) -> str:
 
 
 def landed(node: Node, branch: str) -> bool:
-    """Whether upstream's main holds what `branch` holds: by ancestry, or by a trailer that names its head.
+    """Whether upstream's main holds what `branch` holds: by ancestry, or by a trailer that names its head."""
+    return landed_as(node, node.db.hash_of(branch)) is not None
 
-    Anybody can write a trailer, so with one every row of the branch must also be upstream's.
+
+def landed_as(node: Node, head: str) -> str | None:
+    """The commit of upstream's main with which `head` arrived there, or None where it did not.
+
+    By ancestry it is upstream's head itself.  A trailer anybody can write, so
+    the commit that carries one must also hold every cell that `head` changed.
     """
-    db = node.db
-    upstream = upstream_head(node)
-    head = db.hash_of(branch)
+    db, upstream = node.db, upstream_head(node)
     if db.is_ancestor(head, upstream):
-        return True
+        return upstream
     base = db.merge_base(head, upstream)
-    if base is None or not any(f"{TRAILER}{head}" in commit.message for commit in db.log(upstream, without=base)):
-        return False
-    ours = {(row.table, row.key) for row in db.diff_all(base, head)}
-    return not any((row.table, row.key) in ours for row in db.diff_all(head, upstream))
+    if base is None:
+        return None
+    named = [c.hash for c in db.log(upstream, without=base) if f"{TRAILER}{head}" in c.message.splitlines()]
+    if not named:
+        return None
+    ours = {(row.table, row.key): row.columns - VOLATILE for row in db.diff_all(base, head)}
+    for commit in named:
+        differ = {(row.table, row.key): row.columns for row in db.diff_all(head, commit)}
+        if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
+            return commit
+    return None
 
 
 def drop(node: Node, branch: str, *, push: bool) -> None:
@@ -285,9 +297,8 @@ def net_change(node: Node, branch: str) -> bool:
     """Whether `branch` differs from `main` in more than times and signatures."""
     db = node.db
     base = db.merge_base(branch, MAIN)
-    volatile = {"updated_at", "last_seen"}
     return any(
-        row.kind != "modified" or row.columns - volatile
+        row.kind != "modified" or row.columns - VOLATILE
         for row in db.diff_all(str(base), db.hash_of(branch))
         if row.table != "wl_attestations"
     )

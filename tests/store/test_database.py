@@ -19,6 +19,7 @@ from wasteland.errors import Conflict, NotFound, Refused, Unreachable, Wasteland
 
 AUTHOR = "Ada <ada@example.com>"
 TABLE = "CREATE TABLE item (id VARCHAR(64) PRIMARY KEY, state VARCHAR(16), word LONGTEXT, at TIMESTAMP NULL)"
+TIMED = "CREATE TABLE timed (id VARCHAR(64) PRIMARY KEY, title TEXT, who VARCHAR(64), updated_at TIMESTAMP NULL)"
 ADD = "INSERT INTO item (id, state, word) VALUES (:id, 'open', :word)"
 TAKE = "UPDATE item SET state = :who WHERE id = :id AND state = 'open'"
 
@@ -33,7 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     binary.run(["init"], cwd=clone, env=binary.environment(home))
     db = Database(Server(clone, home, idle=60), author=AUTHOR)
     db.server.prepare()
-    db.as_root([TABLE])
+    db.as_root([TABLE, TIMED])
     with db.founding("tables"):
         db.run(ADD, id="base", word="base")
     db.add_remote("origin", f"file://{folder / 'remote'}")
@@ -210,9 +211,28 @@ def test_a_conflict_leaves_the_branch_as_it_was_and_names_the_tables(db):
     before = db.hash_of(db.revision)
     with pytest.raises(MergeConflict) as found:
         db.merge(side, "Merge")
-    assert found.value.tables == {"item": 1}
+    assert [(r.table, r.key) for r in found.value.rows] == [("item", "base")]
     assert (db.hash_of(db.revision), db.value("SELECT state FROM item")) == (before, "ada")
     db.refuse_dirty()
+
+
+def test_times_that_both_sides_set_are_no_conflict_and_the_later_one_stays(db):
+    side = f"{db.revision}-side"
+    with db.change("an item"):
+        db.run("INSERT INTO timed VALUES ('t', 'old', NULL, '2026-01-01')")
+    db.branch(side, db.revision)
+    with db.at(side).change("theirs"):
+        db.at(side).run("UPDATE timed SET who = 'bob', updated_at = '2026-01-03' WHERE id = 't'")
+    with db.change("ours"):
+        db.run("UPDATE timed SET title = 'new', updated_at = '2026-01-02' WHERE id = 't'")
+    assert not db.conflicts(db.revision, side)
+    head = db.merge(side, "Merge")
+    row = db.row("SELECT title, who, updated_at FROM timed WHERE id = 't'")
+    assert (row["title"], row["who"], row["updated_at"].day) == ("new", "bob", 3)
+    assert db.is_ancestor(db.hash_of(side), head)
+    db.refuse_dirty()
+    with db.change("autocommit is back"):
+        db.run("UPDATE timed SET who = 'eve' WHERE id = 't'")
 
 
 def test_a_difference_is_rows_before_and_after(db):

@@ -30,7 +30,7 @@ from statistics import median
 from typing import Any
 
 from tests.conftest import PASSED, User, World
-from wasteland import board, identity, review, sync
+from wasteland import board, identity, land, sync
 from wasteland.commons import signatures
 from wasteland.config import Paths
 from wasteland.dolt.database import Database
@@ -719,7 +719,7 @@ def many_forks(world: World, folder: Path, racers: int, count: int) -> Race:
 
 def _merge(node: Node, number: int) -> WastelandError | None:
     try:
-        review.merge(node, str(number))
+        land.merge(node, str(number))
     except WastelandError as error:
         return error
     return None

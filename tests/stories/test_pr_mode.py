@@ -294,3 +294,53 @@ def test_two_forks_whose_names_run_together_are_two_forks(town):
     poster = town.users["poster"]
     remotes = python(poster, OPEN + "print(sorted(d.remotes()))")
     assert "fork-10-worker-org-commons" in remotes
+
+
+def test_an_edit_by_the_poster_does_not_void_a_claim_that_waits(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    item = posted(town, "Edited while claimed")
+    made = worker.json("claim", item)
+    edited = poster.json("update", item, "--title", "Edited after all")
+    merged(town, edited)
+    assert poster.json("review", str(made["pull"]["number"]))["conflicts"] == []
+    merged(town, made)
+    assert worker.json("done", item, "--evidence", "it works")["item"]["title"] == "Edited after all"
+    found = poster.json("status", item)["item"]
+    assert (found["title"], found["status"], found["claimed_by"]) == ("Edited after all", "claimed", "worker")
+
+
+def test_a_branch_that_carried_a_table_for_a_while_lands_as_rows_alone(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    item = posted(town, "A detour")
+    made = worker.json("claim", item)
+    python(worker, OPEN + f"""
+view = d.at('wl/worker/{item}')
+view.as_root(["CREATE TABLE detour (id INT PRIMARY KEY)", "CALL DOLT_COMMIT('-Am', 'there')",
+              "DROP TABLE detour", "CALL DOLT_COMMIT('-Am', 'and back')"])
+d.push('origin', 'wl/worker/{item}')
+""")  # fmt: skip
+    seen = poster.json("review", str(made["pull"]["number"]))
+    assert (seen["verdict"], seen["landing"]) == ("review", "transplant")
+    landed = poster.json("merge", str(made["pull"]["number"]))
+    assert landed["landing"] == "transplant"
+    history = python(poster, OPEN + "print([c.message for c in d.log('main')])")
+    assert landed["head"] in history
+    assert "and back" not in history
+    worker.ok("sync")
+    assert worker.json("status", item)["item"]["claimed_by"] == "worker"
+    assert f"wl/worker/{item}" not in worker.ok("review"), "the branch went when its trailer landed"
+
+
+def test_a_merge_names_the_rows_and_columns_that_conflict(town):
+    poster, worker, rival = (town.users[name] for name in ("poster", "worker", "rival"))
+    item = posted(town, "Two want it")
+    first, second = worker.json("claim", item), rival.json("claim", item)
+    merged(town, first)
+    refused = poster.wl("merge", str(second["pull"]["number"]))
+    assert refused.code in (5, 6)
+    assert item in refused.err
+    assert "claimed_by" in refused.err
+    seen = poster.json("review", str(second["pull"]["number"]))
+    assert [(c["table"], c["key"], c["columns"]) for c in seen["conflicts"] if c["table"] == "wanted"] == [
+        ("wanted", item, ["claimed_by"])
+    ]

@@ -66,6 +66,7 @@ def _stat(seen: Any) -> list[str]:
 
 
 def _full(seen: Any) -> list[str]:
+    from wasteland.dolt.database import told
     from wasteland.models import jsonable
     from wasteland.review import cells
 
@@ -76,11 +77,11 @@ def _full(seen: Any) -> list[str]:
     for row in seen.rows:
         lines += ["", f"  {show(row.table)} {row.kind}: {show(row.key)}"]
         for column, old, new in cells(row):
-            told = f"{show(jsonable(old))} → " if row.old is not None else ""
-            lines.append(f"    {show(column)}: {told}{show(jsonable(new))}")
+            before = f"{show(jsonable(old))} → " if row.old is not None else ""
+            lines.append(f"    {show(column)}: {before}{show(jsonable(new))}")
     lines += ["", f"  Verdict: {seen.judgement.verdict}"]
     lines += [f"    {f.verdict:<10} {f.rule:<14} {show(f.detail)}" for f in seen.judgement.findings]
-    lines += [f"  Conflicts with upstream: {show(t)} ({n} rows)" for t, n in sorted(seen.conflicts.items())]
+    lines += [f"  Conflicts with upstream: {told([one])}" for one in seen.conflicts]
     return lines
 
 
@@ -96,9 +97,9 @@ def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_bra
     Its head is pinned, its rows are judged against upstream's data, and the
     landing is proved by ancestry.  Maintainers only.
     """
-    from wasteland import review
+    from wasteland import land
 
-    landed = review.merge(out.node, what, push=not no_push, keep_branch=keep_branch, head=head)
+    landed = land.merge(out.node, what, push=not no_push, keep_branch=keep_branch, head=head)
     pin = landed.review.pinned
     lines = [f"✓ Merged {show(pin.source)}", field("Head", pin.head), field("Main", landed.commit)]
     lines += [f"    {f.verdict:<7} {show(f.detail)}" for f in landed.review.judgement.findings]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from pymysql.cursors import DictCursor
 
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
-from wasteland.models import RowDiff, TableDiff
+from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
 from wasteland.steps import step
 from wasteland.text import show
 
@@ -41,15 +41,17 @@ LOST = (2003, 2006, 2013, 2055, 0)
 SERIALIZATION = (1213, 1205)
 PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
 BRANCH = re.compile(r"[A-Za-z0-9._/-]{1,200}\Z")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 SYSTEM = "dolt_"
 
 
 class MergeConflict(Conflict):
-    """Two histories changed the same cells; `tables` counts the rows of each table."""
+    """Two histories changed the same cells; `rows` are those, as far as rows are what conflicts."""
 
-    def __init__(self, message: str, tables: dict[str, int], **rest: Any) -> None:
-        super().__init__(message, **rest)
-        self.tables = tables
+    def __init__(self, tables: Iterable[str], rows: Sequence[RowConflict] = ()) -> None:
+        super().__init__("both sides changed the same rows: " + (told(rows) or ", ".join(sorted(tables))))
+        self.tables = sorted(tables)
+        self.rows = rows
 
 
 class NothingChanged(Conflict):
@@ -367,13 +369,29 @@ class Database:
         tables = sorted(t.table for t in self.diff_tables(old, new) if t.data and not t.table.startswith(SYSTEM))
         return [row for table in tables for row in self.diff(old, new, table)]
 
-    def conflicts(self, base: str, other: str) -> dict[str, int]:
-        """Conflicting rows by table if `other` were merged into `base`; empty where none."""
+    def overlaps(self, base: str, other: str) -> list[RowConflict]:
+        """The rows that both sides changed, if `other` were merged into `base`.
+
+        Raises MergeConflict where it is the schema that conflicts.
+        """
         found = self._plain("SELECT * FROM dolt_preview_merge_conflicts_summary(%s, %s)", (base, other))
-        counts = {
-            str(r["table"]): int(r["num_data_conflicts"] or 0) + int(r["num_schema_conflicts"] or 0) for r in found
-        }
-        return {table: count for table, count in counts.items() if count}
+        if bent := [str(r["table"]) for r in found if r["num_schema_conflicts"]]:
+            raise MergeConflict(bent)
+        return [
+            RowConflict(
+                table,
+                None if row.get("base_" + mark) is None else _side(row, "base_"),
+                None if row["our_diff_type"] == "removed" else _side(row, "our_"),
+                None if row["their_diff_type"] == "removed" else _side(row, "their_"),
+            )
+            for table in sorted(str(r["table"]) for r in found if r["num_data_conflicts"])
+            for mark in [KEYS.get(table, "id")]
+            for row in self._plain("SELECT * FROM dolt_preview_merge_conflicts(%s, %s, %s)", (base, other, table))
+        ]
+
+    def conflicts(self, base: str, other: str) -> list[RowConflict]:
+        """The rows that would really conflict: what a merge can decide by itself is left out."""
+        return [row for row in self.overlaps(base, other) if row.columns]
 
     def branch(self, name: str, at: str) -> None:
         """Make the local branch `name` at a commit or branch."""
@@ -395,30 +413,44 @@ class Database:
         """Merge `other` into this branch; the new head.
 
         Raises MergeConflict, with the branch as it was, when both changed the
-        same cells.
+        same cells.  Times that every change sets are no conflict: the later one stays.
         """
-        tables = self.conflicts(self.revision, other)
-        if tables:
-            raise MergeConflict(
-                "both sides changed the same rows: " + ", ".join(f"{t} ({n})" for t, n in sorted(tables.items())),
-                tables,
-            )
+        rows = self.overlaps(self.revision, other)
+        if clashes := [row for row in rows if row.columns]:
+            raise MergeConflict({row.table for row in clashes}, clashes)
         words = [other, "-m", message, "--author", author or self.author]
         if no_ff:
             words.append("--no-ff")
         with self.locked():
-            self._procedure("START TRANSACTION")
+            self._procedure("SET autocommit = 0" if rows else "START TRANSACTION")
             step("begun")
             try:
                 self._session.ask(self.revision, _call("DOLT_MERGE", words), words)
+                if rows:
+                    self._settle(rows, message, author or self.author)
                 step("committed")
                 self._procedure("COMMIT")
             except BaseException:
                 with contextlib.suppress(WastelandError):
                     self._procedure("ROLLBACK")
                 raise
+            finally:
+                if rows:
+                    self._procedure("SET autocommit = 1")
         step("merged")
         return self.hash_of(self.revision)
+
+    def _settle(self, rows: Sequence[RowConflict], message: str, author: str) -> None:
+        """Inside a merge that stopped at rows which merge cell by cell: write them, and commit it."""
+        for row in rows:
+            key = KEYS.get(row.table, "id")
+            cells = {name: value for name, value in row.merged.items() if name != key}
+            sets = ", ".join(f"{identifier(name)} = %s" for name in cells)
+            sql = f"UPDATE {identifier(row.table)} SET {sets} WHERE {identifier(key)} = %s"
+            self._procedure(sql, [*cells.values(), row.key])
+        for table in sorted({row.table for row in rows}):
+            self._procedure(f"DELETE FROM {identifier('dolt_conflicts_' + table)}")
+        self._commit(message, author)
 
     # remotes
 
@@ -520,10 +552,22 @@ def checked_branch(name: str) -> str:
     return name
 
 
+def identifier(name: str) -> str:
+    """A table's or column's name as SQL; WastelandError for one that no commons has."""
+    if not IDENTIFIER.match(name):
+        raise WastelandError(f"{show(name)} is no name of a table or column", about=name)
+    return f"`{name}`"
+
+
+def told(rows: Sequence[RowConflict]) -> str:
+    """Rows that conflict, in words: `wanted w-1 (claimed_by, status)`."""
+    return "; ".join(f"{show(row.table)} {show(row.key)} ({show(', '.join(row.columns))})" for row in rows)
+
+
 def _call(procedure: str, words: Sequence[str]) -> str:
     return f"CALL {procedure}({', '.join(['%s'] * len(words))})"
 
 
 def _side(row: Row, prefix: str) -> Row:
-    skip = (f"{prefix}commit", f"{prefix}commit_date")
+    skip = (f"{prefix}commit", f"{prefix}commit_date", f"{prefix}diff_type")
     return {name[len(prefix) :]: value for name, value in row.items() if name.startswith(prefix) and name not in skip}

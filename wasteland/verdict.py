@@ -342,7 +342,8 @@ def _evidence_finding(statement: Statement, context: Context) -> Finding:
 def _evidence_text(digest: str, manifest: Mapping[str, Any]) -> str:
     if manifest["kind"] == "text":
         return f"manifest {_short(digest)}  text"
-    return f"manifest {_short(digest)}  commit {_short(str(manifest.get('head')))}  {NOT_FETCHED}"
+    held = f"commit {_short(str(manifest['head']))}" if manifest.get("head") else str(manifest["kind"])
+    return f"manifest {_short(digest)}  {held}  {NOT_FETCHED}"
 
 
 def _scores(statement: Statement) -> str:

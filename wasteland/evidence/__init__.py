@@ -1,0 +1,13 @@
+"""Evidence that can be checked: what is signed about it, and whether that is still so.
+
+`make` turns a worker's words, file or commits into the text of a completion and
+the manifest that is signed with it; `check` looks again at everything that a
+signed manifest names.  A repository or address that a stranger wrote down is
+asked only within `fetch.Reach`; a path of this machine only where the user names it.
+"""
+
+from wasteland.evidence.checking import Evidence, check, find
+from wasteland.evidence.making import Commits, make
+from wasteland.evidence.repository import reach_of
+
+__all__ = ["Commits", "Evidence", "check", "find", "make", "reach_of"]

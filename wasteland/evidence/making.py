@@ -1,0 +1,147 @@
+"""Evidence at the moment it is handed in: its text, and the manifest that is signed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from wasteland import fetch, gitread
+from wasteland.errors import NotFound, Refused, Unreachable, Usage
+from wasteland.evidence import repository
+from wasteland.fetch import Reach
+from wasteland.gitread import Scratch
+from wasteland.manifest import blob_manifest, git_manifest, line, media_type, url_manifest
+from wasteland.statements import URL, text_manifest
+from wasteland.text import show
+
+Manifest = dict[str, Any]
+
+# Pages of code hosts; only the last group differs between them: /commit/, /-/commit/, /commits/.
+PROJECT = r"(https://[a-zA-Z0-9.:-]+/[\w.~-]+(?:/[\w.~-]+)+?)(?:/-)?"
+COMMIT = re.compile(PROJECT + r"/commits?/([0-9a-f]{40})/?\Z", re.ASCII)
+PULL = re.compile(PROJECT + r"/(pulls?|merge_requests)/([0-9]{1,9})(?:/.*)?\Z", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Commits:
+    """A range as a user names it: a path or https URL, and two commits, branches or tags.
+
+    With an empty `base` it is the one commit `head`.
+    """
+
+    repo: str
+    base: str
+    head: str
+
+
+def make(
+    text: str | None, *, file: Path | None = None, commits: Commits | None = None, load: bool = False, reach: Reach
+) -> tuple[str, Manifest]:
+    """The text of a completion's evidence, and the manifest to sign.
+
+    Of a file or commits, where they are given; else of `text`: a commit's URL
+    names its commit, other words stand for themselves.  With `load`, what a
+    URL leads to is looked at now, and signed.
+    """
+    if file is not None and commits is not None:
+        raise Usage("give a file or commits, not both")
+    if text is not None and (file or commits or load) and not line(text):
+        raise Usage("beside a file, commits or --fetch the evidence must be one line that says where it is")
+    if commits is not None:
+        manifest = of_commits(commits, text, reach)
+    elif file is not None:
+        digest, size = digested(file)
+        uri = text or f"sha256:{digest}#{quote(file.name[:200], safe='')}"
+        manifest = blob_manifest(uri=uri, sha256=digest, size=size)
+    elif text is None:
+        raise Usage("nothing shows the work", hint="give --evidence, --file, or --repo with --base and --head")
+    else:
+        manifest = _loaded(text, reach) if load else _as_it_is(text)
+    return text or str(manifest["uri"]), manifest
+
+
+def digested(file: Path) -> tuple[str, int]:
+    """Digest and size of a file of the user's; NotFound where it cannot be read."""
+    try:
+        with file.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest(), source.tell()
+    except OSError as error:
+        raise NotFound(f"cannot read {show(file)}: {error.strerror or error}", about=str(file)) from error
+
+
+def _as_it_is(text: str) -> Manifest:
+    """Of words that nothing is asked about: a commit's URL says which commit, and that may be signed."""
+    found = COMMIT.match(text) if line(text) else None
+    return url_manifest(uri=text, repo=found[1], head=found[2]) if found else text_manifest(text)
+
+
+def _loaded(text: str, reach: Reach) -> Manifest:
+    """Of an address, what it leads to now: a commit with its patch, the head of a pull request, or bytes."""
+    if not URL.match(text):
+        raise Usage("only an address can be fetched, and the evidence is none", hint="leave out --fetch")
+    if found := COMMIT.match(text):
+        return of_commits(Commits(found[1], "", found[2]), text, reach)
+    if found := PULL.match(text):
+        return _of_pull(text, found[1], found[2], found[3], reach)
+    answer = fetch.get(text, reach)
+    if answer.status != 200:
+        raise NotFound(f"the evidence cannot be fetched: {show(text)} answers {answer.status}", about=text)
+    kind = answer.media_type if media_type(answer.media_type) else None
+    digest = hashlib.sha256(answer.body).hexdigest()
+    return url_manifest(uri=text, sha256=digest, size=len(answer.body), media_type=kind)
+
+
+def _of_pull(text: str, repo: str, word: str, number: str, reach: Reach) -> Manifest:
+    ref = f"refs/{'merge-requests' if word == 'merge_requests' else 'pull'}/{number}/head"
+    source = repository.remote(repo, reach)
+    with gitread.scratch() as scratch:
+        listed = scratch.refs(source)
+    if listed is None:
+        raise Unreachable(f"{show(repo)} cannot be read: {scratch.said}", about=repo)
+    if ref not in listed:
+        raise NotFound(f"{show(repo)} has no {ref}", about=text)
+    return url_manifest(uri=text, repo=repo, head=listed[ref])
+
+
+def of_commits(commits: Commits, text: str | None, reach: Reach) -> Manifest:
+    """The manifest of a range; Refused where its base does not come before its head."""
+    source = repository.named(commits.repo, reach)
+    with gitread.scratch() as scratch:
+        if not scratch.take(source, [commits.base, commits.head]):
+            raise Unreachable(f"{show(commits.repo)} cannot be read: {scratch.said}", about=commits.repo)
+        head = _commit(scratch, commits.head)
+        base = _commit(scratch, commits.base) if commits.base else _parent(scratch, head)
+        _need_range(scratch, base, head)
+        digest = scratch.patch_sha256(base, head)
+        repo = repository.public_name(source, scratch)
+    return git_manifest(uri=text or f"{repo}#{head}", repo=repo, base=base, head=head, patch_sha256=digest)
+
+
+def _commit(scratch: Scratch, name: str) -> str:
+    found = scratch.commit(name)
+    if found is None:
+        raise NotFound(f"the repository has no commit {show(name)}", about=name)
+    return found
+
+
+def _parent(scratch: Scratch, head: str) -> str:
+    found = scratch.parent(head)
+    if found is None:
+        raise Refused(f"{head} is the first commit of its repository, so there is nothing to compare it with")
+    return found
+
+
+def _need_range(scratch: Scratch, base: str, head: str) -> None:
+    if base == head:
+        raise Refused(f"there is nothing between base and head: both are {head}", about=head)
+    if not scratch.is_ancestor(base, head):
+        meeting = scratch.meeting(base, head)
+        raise Refused(
+            f"the history of {head} does not hold {base}",
+            about=head,
+            hint=f"--base {meeting} is where the two part" if meeting else None,
+        )

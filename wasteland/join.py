@@ -8,6 +8,7 @@ import importlib.resources
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,23 +22,29 @@ from wasteland.config import Config, Paths
 from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
-from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, Usage
 from wasteland.hub import Pull
 from wasteland.models import Rig
 from wasteland.node import Node, utc_now
 from wasteland.text import checked, name, org_db, show
 
+FORK_PATIENCE = 30.0  # seconds that a fork may need until it can be cloned
 VERSION = "dev"  # what peers write in gt_version, and what they expect to read
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a wasteland's databases are: the provider and the URL of upstream."""
+    """Where a wasteland's databases are: the provider, the URL of upstream, and the hub's address, where it has one."""
 
     provider: str
     url: str
-    folder: Path | None = None
+    hub: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The place in words."""
+        return self.hub or self.url.removeprefix("file://").rpartition("/")[0].rpartition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -54,20 +61,27 @@ class Person:
         return f"hop://{self.email}/{self.handle}/" if self.email else f"hop://{self.handle}/"
 
 
-def place(upstream: str, remote_base: str | None) -> Place:
-    """Where `upstream` is; Unauthenticated or Refused where it would be DoltHub."""
+def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None = None) -> Place:
+    """Where `upstream` is: in a folder, at the hub named, at WL_HUB, or at DoltHub.
+
+    Usage for an address that is none, Unreachable where a hub does not answer,
+    Unauthenticated where there is no token for it.
+    """
     org, db = org_db(upstream)
     if remote_base is not None:
-        folder = Path(remote_base).absolute()
-        return Place("file", f"file://{folder}/{org}/{db}", folder)
-    if configuration.setting("DOLTHUB_TOKEN") is None:
+        if hub is not None:
+            raise Usage("--remote-base and --hub exclude each other")
+        return Place("file", f"file://{Path(remote_base).absolute()}/{org}/{db}")
+    from wasteland.credentials import find_token
+    from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
+
+    base = base_url(hub or configuration.setting("WL_HUB") or DOLTHUB)
+    if find_token(base, where) is None:
         raise Unauthenticated(
-            "DoltHub needs a token in DOLTHUB_TOKEN", hint="or name a hub in a folder with --remote-base <folder>"
+            f"there is no token for {base}",
+            hint=("wl login" if base == DOLTHUB else f"wl login --hub {base}") + "; or --remote-base <folder>",
         )
-    raise Refused(
-        "this version works with a hub in a folder only; DoltHub's interface is not part of it yet",
-        hint="--remote-base <folder>",
-    )
+    return Place("dolthub", f"{discover(base, cache_folder(where)).remote}/{org}/{db}", base)
 
 
 def person(handle: str, display_name: str | None, email: str | None, home: Path) -> Person:
@@ -115,7 +129,7 @@ def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str
         path=where.wasteland(upstream), upstream=upstream, rig_handle=who.handle, provider_type=spot.provider,
         upstream_url=spot.url, fork_org=fork_org, fork_db=org_db(upstream)[1], local_dir=str(clone),
         hop_uri=who.hop_uri, joined_at=utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"), mode="pr", backend="local",
-        node_path=where.node(upstream), node=_pins(where, upstream),
+        node_path=where.node(upstream), node=_pins(where, upstream) | ({"hub": spot.hub} if spot.hub else {}),
     )  # fmt: skip
 
 
@@ -134,6 +148,8 @@ def create(
     email: str | None,
     title: str | None,
     remote_base: str | None,
+    hub: str | None = None,
+    private: bool = False,
     local_only: bool = False,
     signed: bool = False,
     say: Say = lambda _: None,
@@ -147,14 +163,15 @@ def create(
     who = person(handle or org, display_name, email, home)
     if title is not None:
         checked(title, "title")
-    spot = Place("file", "") if local_only and remote_base is None else place(upstream, remote_base)
+    spot = Place("file", "") if local_only and not (remote_base or hub) else place(where, upstream, remote_base, hub)
     with _alone(where, upstream):
         if upstream in configuration.joined(where):
             raise Conflict(f"{upstream} is already joined here", about=upstream, hint="wl list")
         node = Node(_config(where, upstream, who, spot, org, _fresh(where, upstream)), where)
         node.config.signing = signed
         if node.hub is not None and not local_only:
-            node.hub.create(org, db)
+            make_known(node)
+            node.hub.create(org, db, private=private, description=title or "")
         try:
             _make(node, who, title, None if local_only else spot.url, say)
         except BaseException:
@@ -246,6 +263,7 @@ def join(
     email: str | None,
     fork_org: str | None,
     remote_base: str | None,
+    hub: str | None = None,
     direct: bool = False,
     signed: bool = False,
     say: Say = lambda _: None,
@@ -254,14 +272,16 @@ def join(
     org, _ = org_db(upstream)
     if upstream in configuration.joined(where):
         return Joined(Node(configuration.read(where, upstream), where), None, already=True)
-    owner = org if direct else fork_org or configuration.setting("DOLTHUB_ORG")
-    if owner is None:
-        raise Usage("name the organisation that owns your fork with --fork-org (or DOLTHUB_ORG)")
-    name(owner, "organisation")
     binary.find()
     home = binary.dolt_home(where.data)
+    owner = org if direct else fork_org or configuration.setting("DOLTHUB_ORG")
+    spot = None
+    if owner is None:
+        spot = place(where, upstream, remote_base, hub)
+        owner = _user(where, upstream, spot)
+    name(owner, "organisation")
     who = person(handle or owner, display_name, email, home)
-    spot = place(upstream, remote_base)
+    spot = spot or place(where, upstream, remote_base, hub)
     with _alone(where, upstream):
         if upstream in configuration.joined(where):
             return Joined(Node(configuration.read(where, upstream), where), None, already=True)
@@ -284,12 +304,23 @@ def join(
     return Joined(node, pull)
 
 
+def _user(where: Paths, upstream: str, spot: Place) -> str:
+    """The hub's user whose token we have: who owns the fork unless another was named; Usage where users are unknown."""
+    node = Node(_config(where, upstream, Person("", ""), spot, "", where.clone(upstream)), where)
+    user = node.hub.whoami() if node.hub else None
+    node.close()
+    if user is None:
+        raise Usage("name the organisation that owns your fork with --fork-org (or DOLTHUB_ORG)")
+    return user
+
+
 def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: Say) -> None:
     config, hub = node.config, node.hub
     if hub is None:
         raise Refused(f"provider {spot.provider!r} cannot be joined by this version")
+    make_known(node)
     if not hub.exists(config.org, config.db):
-        raise NotFound(f"there is no wasteland {config.upstream} at {spot.folder}", about=config.upstream)
+        raise NotFound(f"there is no wasteland {config.upstream} at {spot.name}", about=config.upstream)
     if not direct:
         say("Forking commons...")
         hub.wait(hub.fork(config.org, config.db, config.fork_org))
@@ -297,10 +328,7 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
     node.db.server.prepare()
     scratch = Path(tempfile.mkdtemp(prefix=".wl-clone-", dir=clone.parent))
     try:
-        environment = binary.environment(node.home)
-        binary.run(
-            ["clone", hub.url(config.fork_org, config.fork_db), "clone"], cwd=scratch, env=environment, timeout=600
-        )
+        _clone(node, scratch, hub.url(config.fork_org, config.fork_db))
         if clone.exists():
             clone.rmdir()
         os.rename(scratch / "clone", clone)
@@ -309,6 +337,40 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
     if config.fork_org != config.org:
         say("Adding upstream remote...")
         node.db.add_remote("upstream", spot.url)
+
+
+def make_known(node: Node) -> None:
+    """See to it that the hub knows the key that Dolt shows to it; it pushes in nobody's name otherwise.
+
+    Raises Unauthenticated where the user must do it on the hub's own page.
+    """
+    if node.hub is None or node.hub.kind == "file":
+        return
+    from wasteland.credentials import dolt_key, selected_key
+
+    if node.hub.takes_keys:
+        node.hub.register_key(dolt_key(node.home))
+        return
+    if selected_key(node.home) is None:
+        raise Unauthenticated(
+            "Dolt has no key that the hub knows, so it could not push", about=node.config.upstream, hint="wl login"
+        )
+
+
+def _clone(node: Node, scratch: Path, url: str) -> None:
+    """Clone into `scratch`/clone; a fork that was just made may take a while to be there."""
+    deadline = time.monotonic() + (0 if node.config.provider_type == "file" else FORK_PATIENCE)
+    pause = 0.5
+    while True:
+        try:
+            binary.run(["clone", url, "clone"], cwd=scratch, env=binary.environment(node.home), timeout=600)
+            return
+        except Unreachable:
+            if time.monotonic() > deadline:
+                raise
+        shutil.rmtree(scratch / "clone", ignore_errors=True)
+        time.sleep(pause)
+        pause = min(pause * 2, 8.0)
 
 
 def _take_up(node: Node, spot: Place) -> None:

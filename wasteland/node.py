@@ -38,6 +38,7 @@ class Node:
     clock: Callable[[], datetime] = utc_now
     notices: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
+    say: Callable[[str], None] = lambda _: None  # progress, and what must be read before the command goes on
 
     @property
     def handle(self) -> str:
@@ -57,7 +58,7 @@ class Node:
     @cached_property
     def hub(self) -> Hub | None:
         """Where the forks and pull requests are; None where the provider has no pull requests."""
-        return open_hub(self.config.provider_type, self.config.upstream_url, self.config.upstream, self.home)
+        return open_hub(self.config, self.paths, lambda text: self.say(text))
 
     @cached_property
     def upstream_remote(self) -> str:
@@ -125,6 +126,8 @@ class Node:
         """End the sessions."""
         if "db" in self.__dict__:
             self.db.close()
+        if self.__dict__.get("hub") is not None:
+            self.__dict__["hub"].finish()
 
 
 def open_node(upstream: str | None, where: Paths | None = None) -> Node:
@@ -154,14 +157,36 @@ def author(config: Config, home: Path) -> str:
     return f"{clean} <{email}>"
 
 
-def open_hub(provider: str, url: str, upstream: str, home: Path) -> Hub | None:
-    """The hub of a provider; None where it has no pull requests."""
-    if provider == "file" and url.startswith("file://"):
+def open_hub(config: Config, paths: Paths, say: Callable[[str], None] = lambda _: None) -> Hub | None:
+    """The hub of a wasteland; None where its provider has no pull requests.
+
+    Raises Unreachable where the hub's address is new here and does not answer.
+    """
+    if config.provider_type == "file" and config.upstream_url.startswith("file://"):
         from wasteland.hub.local import LocalHub
 
-        folder = Path(url.removeprefix("file://")).parent.parent
-        return LocalHub(folder, home)
-    return None
+        folder = Path(config.upstream_url.removeprefix("file://")).parent.parent
+        return LocalHub(folder, binary.dolt_home(paths.data))
+    base = hub_base(config)
+    if base is None:
+        return None
+    from wasteland.credentials import find_token
+    from wasteland.hub.dolthub import DolthubHub, discover
+    from wasteland.hub.site import cache_folder
+
+    token = find_token(base, paths)
+    return DolthubHub(discover(base, cache_folder(paths)), token.value if token else None, cache_folder(paths), say=say)
+
+
+def hub_base(config: Config) -> str | None:
+    """The address of the hub's API; None where there is none.  A peer's file names DoltHub's remote and no hub."""
+    from wasteland.hub import site
+
+    if config.provider_type != "dolthub":
+        return None
+    if named := config.node.get("hub"):
+        return str(named)
+    return site.DOLTHUB if config.upstream_url.startswith((site.DOLTHUB_REMOTE + "/", site.DOLTHUB + "/")) else None
 
 
 def need_hub(node: Node) -> Hub:
@@ -169,7 +194,8 @@ def need_hub(node: Node) -> Hub:
     hub = node.hub
     if hub is None:
         raise Refused(
-            f"pull requests at provider {node.config.provider_type!r} are not supported by this version",
-            hint="use the provider's own web page, or wl config set mode wild-west where you may push",
+            f"{node.config.upstream} has no pull requests that this program can reach: its provider is "
+            f"{node.config.provider_type!r}",
+            hint="where it has a hub: wl config set hub URL; where you may push: wl config set mode wild-west",
         )
     return hub

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -28,6 +29,7 @@ def providers(function: Any) -> Any:
         click.option("--github", is_flag=True, hidden=True),
         click.option("--git-remote", hidden=True),
         click.option("--remote-base", metavar="FOLDER", help="A hub in a folder."),
+        click.option("--hub", metavar="URL", help="A hub at an address (or WL_HUB); DoltHub otherwise."),
         click.option("--signed", is_flag=True, help="Sign Dolt's commits with GPG too."),
         click.option("--email", help="Published to everybody; leave it out unless you want that."),
         click.option("--display-name", help="How you are shown."),
@@ -41,6 +43,7 @@ def providers(function: Any) -> Any:
 @click.argument("upstream", metavar="ORG/DB")
 @click.option("--name", "title", help="The wasteland's name, for people.")
 @click.option("--local-only", is_flag=True, help="Do not publish it.")
+@click.option("--private", is_flag=True, help="Only who is let in may see it.")
 @providers
 @verb
 def create_command(out: Out, upstream: str, **given: Any) -> None:
@@ -123,17 +126,52 @@ def list_command(out: Out) -> None:
 
 @click.group("config")
 def config_command() -> None:
-    """Read or change a setting: mode, signing, server-idle, provider-type."""
+    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts; provider-type is only read."""
+
+
+def _mode(value: str) -> str:
+    from wasteland.config import MODES
+
+    if value not in MODES:
+        raise Usage(f'invalid mode "{show(value)}": must be one of {", ".join(MODES)}')
+    return value
+
+
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise Usage(f'invalid value "{show(value)}" for signing: must be true or false')
+    return value == "true"
+
+
+def _seconds(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", value) or not 1 <= int(value) <= 86400:
+        raise Usage("server-idle must be 1 to 86400 seconds")
+    return int(value)
+
+
+def _address(value: str) -> str:
+    from wasteland.hub.site import base_url
+
+    return base_url(value)
+
+
+def _hosts(value: str) -> str:
+    from wasteland.fetch import hosts_of
+
+    hosts_of(value)
+    return value
+
+
+SHARED: dict[str, Callable[[str], Any]] = {"mode": _mode, "signing": _truth}  # in the file that peers read too
+OWN: dict[str, Callable[[str], Any]] = {"server-idle": _seconds, "hub": _address, "evidence-hosts": _hosts}
+KEYS = (*SHARED, "provider-type", *OWN)
 
 
 def _value(config: Any, key: str) -> Any:
-    values = {
-        "mode": config.mode, "signing": config.signing, "provider-type": config.provider_type,
-        "server-idle": config.node.get("server_idle"),
-    }  # fmt: skip
-    if key not in values:
-        raise Usage(f'unknown key "{show(key)}": must be one of {", ".join(values)}')
-    return values[key]
+    if key not in KEYS:
+        raise Usage(f'unknown key "{show(key)}": must be one of {", ".join(KEYS)}')
+    name = key.replace("-", "_")
+    return config.node.get(name) if key in OWN else getattr(config, name)
 
 
 def _shown(value: Any) -> str:
@@ -155,24 +193,14 @@ def get_setting(out: Out, key: str) -> None:
 @verb
 def set_setting(out: Out, key: str, value: str) -> None:
     """Change a setting."""
-    from wasteland.config import MODES
-
     config = out.node.config
     _value(config, key)
-    if key == "mode":
-        if value not in MODES:
-            raise Usage(f'invalid mode "{show(value)}": must be one of {", ".join(MODES)}')
-        config.mode = value
-    elif key == "signing":
-        if value not in ("true", "false"):
-            raise Usage(f'invalid value "{show(value)}" for signing: must be true or false')
-        config.signing = value == "true"
-    elif key == "server-idle":
-        if not re.fullmatch("[0-9]{1,5}", value) or not 1 <= int(value) <= 86400:
-            raise Usage("server-idle must be 1 to 86400 seconds")
-        config.node["server_idle"] = int(value)
+    if key in SHARED:
+        setattr(config, key, SHARED[key](value))
+        config.save()
+    elif key in OWN:
+        config.node[key.replace("-", "_")] = OWN[key](value)
         config.save_node()
     else:
         raise Usage(f"{key} cannot be changed: it is decided when joining")
-    config.save()
     out.result({"schema_version": 1, "key": key, "value": _value(config, key)}, [f"{key} = {value}"])

@@ -40,6 +40,7 @@ class Out:
             from wasteland.node import open_node
 
             self._node = open_node(self.wasteland)
+            self._node.say = self.say
         return self._node
 
     def adopt(self, node: Node) -> Node:

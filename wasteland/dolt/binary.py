@@ -120,9 +120,10 @@ def dolt_home(data: Path) -> Path:
     settings = _user_settings() | {"metrics.disabled": "true", "versioncheck.disabled": "true"}
     settings.setdefault("user.name", "wasteland")
     settings.setdefault("user.email", "node@wasteland.invalid")
-    text = json.dumps(settings, sort_keys=True)
     file = home / ".dolt" / "config_global.json"
     _link_creds(home)
+    _keep_own_key(home, settings)
+    text = json.dumps(settings, sort_keys=True)
     try:
         if file.read_text() == text:
             return home
@@ -151,18 +152,34 @@ def _link_creds(home: Path) -> None:
     os.replace(made, link)
 
 
+def _keep_own_key(home: Path, settings: dict[str, Any]) -> None:
+    """Leave the key selected that `dolt creds new` made for the node, where it can reach none of the user's."""
+    creds = home / ".dolt" / "creds"
+    if "user.creds" in settings and (creds.is_symlink() or not creds.is_dir()):
+        return
+    own = _settings_in(home).get("user.creds")
+    if isinstance(own, str) and (creds / f"{own}.jwk").is_file():
+        settings["user.creds"] = own
+
+
 def _user_home() -> Path:
     return Path(os.environ.get("DOLT_ROOT_PATH") or os.environ.get("HOME") or Path.home())
 
 
 def _user_settings() -> dict[str, Any]:
+    found = _settings_in(_user_home())
+    return {name: found[name] for name in COPIED if isinstance(found.get(name), str)}
+
+
+def _settings_in(home: Path) -> dict[str, Any]:
+    """Dolt's global settings under a home; empty where there are none that can be read."""
     import json
 
     try:
-        found = json.loads((_user_home() / ".dolt" / "config_global.json").read_text())
+        found = json.loads((home / ".dolt" / "config_global.json").read_text())
     except (OSError, ValueError):
         return {}
-    return {name: found[name] for name in COPIED if isinstance(found.get(name), str)}
+    return found if isinstance(found, dict) else {}
 
 
 def identity(home: Path) -> tuple[str | None, str | None]:

@@ -31,7 +31,7 @@ from pymysql.constants import ER
 from pymysql.cursors import DictCursor
 
 from wasteland.dolt.server import Server
-from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
 from wasteland.steps import step
 from wasteland.text import show
@@ -43,6 +43,8 @@ PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
 BRANCH = re.compile(r"[A-Za-z0-9._/-]{1,200}\Z")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 SYSTEM = "dolt_"
+DENIED = re.compile(r"code = (Unauthenticated|PermissionDenied)\b")  # gRPC's own words for its status codes
+FETCHES = 8  # remotes that are fetched at a time
 
 
 class MergeConflict(Conflict):
@@ -462,6 +464,34 @@ class Database:
             raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote)
         self._remote("DOLT_FETCH", "--prune", remote) if not refs else self._remote("DOLT_FETCH", remote, *refs)
 
+    def fetch_all(self, remotes: Sequence[str]) -> dict[str, WastelandError]:
+        """Fetch several remotes at once, each in a session of its own; what went wrong, by remote."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        if not remotes:
+            return {}
+        self._plain("SELECT 1")  # the server runs before several ask for it
+        with ThreadPoolExecutor(FETCHES) as pool:
+            failed = list(pool.map(self._fetch_apart, remotes))
+        return {remote: error for remote, error in zip(remotes, failed, strict=True) if error is not None}
+
+    def _fetch_apart(self, remote: str) -> WastelandError | None:
+        other = self._apart()
+        try:
+            other.fetch(remote)
+        except WastelandError as error:
+            return error
+        finally:
+            other.hang_up()
+        return None
+
+    def _apart(self) -> Database:
+        """The same database with sessions of its own, for another thread."""
+        other = Database.__new__(Database)
+        other.__dict__.update(self.__dict__)
+        other._session, other._sync = Session(self.server), None
+        return other
+
     def push(self, remote: str, branch: str, *, force: bool = False) -> None:
         """Push `branch` (or `:branch`, to delete) and be sure of the outcome.
 
@@ -503,9 +533,10 @@ class Database:
         except WastelandError as error:
             verb = "fetch from" if procedure == "DOLT_FETCH" else "push to"
             remote = next(word for word in words if not word.startswith("-"))
-            raise Unreachable(
-                f"could not {verb} {remote}: {error.message.removeprefix('the database refused: ')}", about=remote
-            ) from error
+            said = f"could not {verb} {remote}: {error.message.removeprefix('the database refused: ')}"
+            if DENIED.search(error.message):
+                raise Unauthenticated(said, about=remote, hint="wl doctor says which right is missing") from error
+            raise Unreachable(said, about=remote) from error
 
     def as_root(self, statements: Sequence[str]) -> None:
         """Run statements that only the owner of the database may: tables of ours, remotes."""
@@ -526,10 +557,14 @@ class Database:
 
     def close(self) -> None:
         """End the sessions and let the server become idle."""
+        self.hang_up()
+        self.server.leave()
+
+    def hang_up(self) -> None:
+        """End the sessions."""
         self._session.close()
         if self._sync is not None:
             self._sync.close()
-        self.server.leave()
 
     def _call(self, procedure: str, *words: str) -> list[Row]:
         return self._session.ask(self.revision, _call(procedure, words), words)[1]

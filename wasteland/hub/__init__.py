@@ -64,6 +64,13 @@ class Hub(Protocol):
 
     kind: str
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether `register_key` works; else keys are given to its web page, or nobody asks for them."""
+
+    def register_key(self, public_key: str) -> bool:
+        """Make Dolt's public key known as this user's; whether the hub could."""
+
     def url(self, org: str, db: str) -> str:
         """The Dolt remote of a database."""
 
@@ -105,6 +112,9 @@ class Hub(Protocol):
 
     def read(self, org: str, db: str, ref: str, sql: str) -> list[dict[str, Any]]:
         """Rows of one SELECT at a branch or commit."""
+
+    def finish(self) -> None:
+        """End the connections, where there are any."""
 
     def level(self, org: str, db: str, owner: str) -> str | None:
         """Bring the main of `owner`'s fork of `org/db` level with upstream's, without a clone; its head afterwards.

@@ -41,6 +41,7 @@ class LocalHub:
     """The hub of one folder."""
 
     kind = "file"
+    takes_keys = False
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
@@ -205,6 +206,13 @@ class LocalHub:
             found = binary.run(["sql", "-r", "json", "-q", sql], cwd=clone, env=self._env())
         rows: list[dict[str, Any]] = json.loads(found.stdout or '{"rows": []}').get("rows", [])
         return rows
+
+    def register_key(self, public_key: str) -> bool:
+        """False: a folder knows no keys."""
+        return False
+
+    def finish(self) -> None:
+        """Nothing to end: each question opens the folder anew."""
 
     def level(self, org: str, db: str, owner: str) -> str | None:
         """Merge upstream's main into the fork's in a scratch clone, and push; the fork's head."""

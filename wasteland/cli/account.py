@@ -1,0 +1,110 @@
+"""`wl login, logout`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wasteland import config as configuration
+from wasteland.cli.output import Out, field, verb
+from wasteland.errors import Usage, WastelandError
+
+if TYPE_CHECKING:
+    from wasteland.hub.dolthub import DolthubHub
+
+HUB = click.option("--hub", metavar="URL", help="Which hub: DoltHub, unless WL_HUB names another.")
+
+
+@click.command("login")
+@HUB
+@verb
+def login_command(out: Out, hub: str | None) -> None:
+    """Store the API token for a hub, and give the hub the key that Dolt pushes with.
+
+    The token is read from standard input, or asked for without showing it.
+    """
+    from wasteland import credentials
+    from wasteland.dolt import binary
+    from wasteland.hub.dolthub import DolthubHub, discover
+    from wasteland.hub.site import base_url, cache_folder
+
+    base = base_url(_named(hub))
+    token = credentials.checked(_typed(base))
+    cache = cache_folder(out.paths)
+    there = DolthubHub(discover(base, cache, fresh=True), token, cache, say=out.say)
+    try:
+        user = there.whoami()
+        store = credentials.save(base, out.paths, token)
+        home = binary.dolt_home(out.paths.data)
+        had = credentials.selected_key(home)
+        key = had or credentials.dolt_key(home)
+        registered = there.register_key(key)
+    finally:
+        there.finish()
+    if not had:
+        _stop_servers(out, home)
+    lines = [f"✓ Logged in to {base}", field("User", user), field("Token kept in", store), field("Dolt key", key)]
+    lines += ["  The hub knows this key; clones and pushes use it."] if registered else _by_hand(there)
+    if base.startswith("http://") and not base.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]")):
+        out.say("This hub is reached without encryption: everybody on the way can read the token.")
+    out.result(
+        {
+            "schema_version": 1, "hub": base, "user": user, "store": store, "dolt_key": key,
+            "key_registered": registered,
+        },
+        lines,
+    )  # fmt: skip
+
+
+@click.command("logout")
+@HUB
+@verb
+def logout_command(out: Out, hub: str | None) -> None:
+    """Forget the stored token of a hub; the key of Dolt stays."""
+    from wasteland import credentials
+    from wasteland.hub.site import base_url
+
+    base = base_url(_named(hub))
+    there = credentials.forget(base, out.paths)
+    lines = [f"✓ Logged out of {base}" if there else f"No token of {base} was stored."]
+    left = credentials.find_token(base, out.paths)
+    if left:
+        lines.append(f"  A token is still found in {left.source}; commands go on using it.")
+    out.result({"schema_version": 1, "hub": base, "forgotten": there, "still": left.source if left else None}, lines)
+
+
+def _named(hub: str | None) -> str:
+    from wasteland.hub.site import DOLTHUB
+
+    return hub or configuration.setting("WL_HUB") or DOLTHUB
+
+
+def _typed(base: str) -> str:
+    """The token, from a pipe or from a person."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        text = sys.stdin.read(1 << 16) if sys.stdin else ""
+        if not text.strip():
+            raise Usage("no token came on standard input", hint="wl login < FILE, or run it in a terminal")
+        return text
+    found: str = click.prompt(f"API token for {base}", hide_input=True, err=True)
+    return found
+
+
+def _by_hand(there: DolthubHub) -> list[str]:
+    """Where the public key has to be pasted, for a hub that takes it on its web page only."""
+    return ["  So that clones and pushes work, paste this key once at:", f"    {there.site.page}/settings/credentials"]
+
+
+def _stop_servers(out: Out, home: Path) -> None:
+    """Stop the servers that have read Dolt's settings before there was a key; the next command starts a new one."""
+    from wasteland.dolt.server import Server
+
+    for upstream in configuration.joined(out.paths):
+        with contextlib.suppress(WastelandError):
+            clone = configuration.read(out.paths, upstream).clone
+            if clone.is_dir():
+                Server(clone, home).stop()

@@ -1,4 +1,4 @@
--- What we add to a commons: signatures, key logs, roles, the transparency log.
+-- What we add to a commons: signatures, key logs, roles, leases of claims, the transparency log.
 -- No table of the protocol changes, and peers that do not know these leave them alone.
 
 -- Signed stamps and completions, one link of their signer's chain each.
@@ -38,6 +38,15 @@ CREATE TABLE wl_roles (
   version INT PRIMARY KEY,
   payload LONGTEXT NOT NULL,
   signatures LONGTEXT NOT NULL
+);
+
+-- Until when each claim holds: while its item is claimed by `rig`; a row of any other time or rig means nothing.
+CREATE TABLE wl_leases (
+  wanted_id VARCHAR(64) PRIMARY KEY,
+  rig VARCHAR(255) NOT NULL,
+  claimed_at TIMESTAMP NOT NULL,
+  renewed_at TIMESTAMP NOT NULL,
+  expires_at TIMESTAMP NOT NULL
 );
 
 -- Payloads in merge order: the leaves of the transparency log.

@@ -7,14 +7,15 @@ commit or offers it.  Either way a verb that returns has done what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from wasteland import identity
-from wasteland.commons import completions, new_id, stamps, wanted
+from wasteland.commons import completions, leases, new_id, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged
 from wasteland.errors import BadSignature, NotFound, Usage
+from wasteland.lease import duration
 from wasteland.lifecycle import BY_VERB, VALIDATOR, Item, judge
 from wasteland.models import CONTENT, Completion, Stamp
 from wasteland.node import Node
@@ -80,13 +81,29 @@ def _one_of(value: str | None, known: Sequence[str], what: str) -> None:
         raise Usage(f'invalid {what} "{value}": must be one of {", ".join(known)}')
 
 
-def claim(node: Node, text: str, *, push: bool = True) -> Outcome:
-    """Claim an open item for this rig."""
+def claim(node: Node, text: str, *, lasting: str | None = None, take_over: bool = False, push: bool = True) -> Outcome:
+    """Claim an open item for this rig, or with `take_over` one whose claimer let the lease end.
+
+    Where upstream keeps leases, the claim has one: as long as the effort of
+    the item allows, or `lasting` (`5d`, `12h`).
+    """
+    asked = None if lasting is None else duration(lasting)
+    verb = "takeover" if take_over else "claim"
 
     def act(db: Database, item: Item) -> None:
-        _write(node, db, item, "claim", {"claimed_by": node.handle})
+        _write(node, db, item, verb, {"claimed_by": node.handle}, asked)
 
-    return on_item(node, "claim", text, act, push=push)
+    return on_item(node, verb, text, act, push=push)
+
+
+def renew(node: Node, text: str, *, lasting: str | None = None, push: bool = True) -> Outcome:
+    """Go on with a claim of this rig: its lease begins anew."""
+    asked = None if lasting is None else duration(lasting)
+
+    def act(db: Database, item: Item) -> None:
+        _write(node, db, item, "renew", {}, asked)
+
+    return on_item(node, "renew", text, act, push=push)
 
 
 def unclaim(node: Node, text: str, *, push: bool = True) -> Outcome:
@@ -278,8 +295,14 @@ def _judged(db: Database, completion: dict[str, Any]) -> tuple[str, str | None, 
     return manifest_digest(manifest), None, None, completion_digest(completion)
 
 
-def _write(node: Node, db: Database, item: Item, verb: str, values: dict[str, Any]) -> None:
+def _write(
+    node: Node, db: Database, item: Item, verb: str, values: dict[str, Any], asked: timedelta | None = None
+) -> None:
+    """Judge the verb, write its step, and do to the lease what the step does; `asked` is how long that shall hold."""
     matter = VALIDATOR in BY_VERB[verb].who
     roles = identity.roles_of(node, node.handle) if matter else frozenset()
-    step = judge(verb, node.handle, roles, item)
-    wanted.write(db, item.id, step, values, node.clock())
+    now = node.clock()
+    step = judge(verb, node.handle, roles, replace(item, lease=leases.of_item(db, item.id), now=now))
+    if step.writes:
+        wanted.write(db, item.id, step, values, now)
+    leases.take_step(db, step, item.id, values.get("claimed_by", item.claimed_by), now, asked)

@@ -12,16 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from wasteland.attest import COMPLETION, STAMP, Check, Envelope, kind_of, parse, public_of, verify_envelope
 from wasteland.binding import ChainState, Signed, check_chain, check_completion_row, check_stamp_row, signed_link
 from wasteland.errors import BadSignature, Refused
+from wasteland.lease import Lease, bad_times
 from wasteland.lifecycle import (
     BY_VERB,
     CLAIMED,
     COMPLETED,
     IN_REVIEW,
+    LEASE_ENDS,
+    LEASE_GIVEN,
     OPEN,
     WITHDRAWN,
     Item,
@@ -67,6 +71,9 @@ class Upstream:
     role_documents: Sequence[Envelope] = ()
     attestations: Callable[[str], Sequence[Envelope]] = lambda _: ()
     stamp_authors: Mapping[str, str] = field(default_factory=dict)
+    leases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # rows of wl_leases, by item
+    leased: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and the rows of `wanted` that they are of
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)  # no lease has ended by then, and none may be written
 
 
 @dataclass
@@ -113,6 +120,7 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
     who = actor or ""
     _items(by_table.pop("wanted", []), by_table, who, upstream, verdict)
     _completions(by_table.pop("completions", []), who, rows, verdict)
+    _leases(by_table.pop("wl_leases", []), who, rows, upstream, verdict)
     _stamps(by_table.pop("stamps", []), who, rows, upstream, verdict)
     _key_events(by_table.pop("wl_key_events", []), who, upstream, check, verdict)
     _attestations(by_table.pop("wl_attestations", []), who, rows, upstream, check, verdict)
@@ -134,7 +142,7 @@ def _actor(rows: Sequence[RowDiff], org: str, upstream: Upstream) -> str | None:
         str(value)
         for row in rows
         for column, value in row.row.items()
-        if column in ("claimed_by", "posted_by", "completed_by", "author", "signer", "handle", "validated_by")
+        if column in ("claimed_by", "posted_by", "completed_by", "author", "signer", "handle", "validated_by", "rig")
     }
     return next((handle for handle in own if handle in named), own[0] if own else None)
 
@@ -189,7 +197,8 @@ def _items(
         done = [c for c in upstream.completions.values() if c.get("wanted_id") == item_id]
         worker = str(done[-1]["completed_by"]) if done else None
         try:
-            steps = path(row.old, row.new, actor, roles, worker)
+            lease = Lease.of(upstream.leases.get(item_id))
+            steps = path(row.old, row.new, actor, roles, worker, lease, upstream.now)
         except Refused as error:
             verdict.add(REJECT, "WANT-STEP", error.message)
             continue
@@ -243,6 +252,54 @@ def _completions(rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDi
         else:
             ok, rule = "reject" in verbs and not said.get("stamp_id"), "COMP-REJECTED"
         verdict.add(AUTO if ok else REJECT, rule, f"completion {said.get('id')} of {item_id} {row.kind} by {actor}")
+
+
+def _leases(
+    rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+) -> None:
+    changed = {str(row.row.get("wanted_id")) for row in rows if row.new is not None}
+    for item_id, steps in verdict.steps.items():
+        if steps[-1].verb == "takeover" and item_id not in changed:
+            verdict.add(REJECT, "LEASE", f"{item_id} is taken over, but its lease is not")
+    items = {str(row.row.get("id")): row.row for row in everything if row.table == "wanted"}
+    for row in rows:
+        item_id = str(row.row.get("wanted_id"))
+        steps = verdict.steps.get(item_id, [])
+        if steps:
+            why = _bad_lease(row, actor, steps[-1], items[item_id], upstream)
+        else:
+            why = _bad_renewal(row, actor, item_id, upstream)
+        verdict.add(REJECT if why else AUTO, "LEASE", why or f"the lease of {item_id} is {row.kind} by {actor}")
+
+
+def _bad_lease(row: RowDiff, actor: str, step: Transition, item: Mapping[str, Any], upstream: Upstream) -> str | None:
+    """Why a lease may not be what it is after `step`, the last one of its item; None where it may."""
+    what = f"the lease of {item.get('id')}"
+    if row.new is None:
+        return None if step.rows & LEASE_ENDS else f"{what} is removed, which {step.words} does not do"
+    if not step.rows & LEASE_GIVEN:
+        return f"{what} is {row.kind}, which {step.words} does not do"
+    made = Lease.of(row.new)
+    if made is None or made.rig != item.get("claimed_by"):
+        return f"{what} is not one of its claimer"
+    wrong = bad_times(made, item.get("effort_level"), upstream.now)
+    return f"{what} cannot be true: {wrong}" if wrong else None
+
+
+def _bad_renewal(row: RowDiff, actor: str, item_id: str, upstream: Upstream) -> str | None:
+    """Why a lease may not be changed while its item stays as it is upstream; None where its holder renews it."""
+    what = f"the lease of {item_id}"
+    item, before = upstream.leased.get(item_id), Lease.of(upstream.leases.get(item_id))
+    made = Lease.of(row.new)
+    if item is None or before is None or made is None:
+        return f"{what} is {row.kind} without a step of the item"
+    why = forbidden(BY_VERB["renew"], actor, (), Item.of(item, None, before, upstream.now))
+    if why:
+        return why
+    if not row.columns <= {"renewed_at", "expires_at"} or made.renewed_at < before.renewed_at:
+        return f"{what} may only be renewed"
+    wrong = bad_times(made, item.get("effort_level"), upstream.now)
+    return f"{what} cannot be true: {wrong}" if wrong else None
 
 
 def _stamped_here(completion: Mapping[str, Any], everything: Sequence[RowDiff]) -> bool:

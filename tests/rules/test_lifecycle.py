@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from wasteland.errors import NotOpen, Refused
+from wasteland.lease import GRACE, Lease, granted
 from wasteland.lifecycle import (
     ANYONE,
     BY_VERB,
@@ -33,8 +35,14 @@ EXPECTED = {
     ("reject", "in_review"): {"poster"},
     ("close", "in_review"): {"poster"},
 }
-TARGETS = {"post": "open", "update": "open", "claim": "claimed", "unclaim": "open", "done": "in_review",
-           "accept": "completed", "reject": "claimed", "close": "completed", "delete": "withdrawn"}  # fmt: skip
+TARGETS = {"post": "open", "update": "open", "claim": "claimed", "renew": "claimed", "takeover": "claimed",
+           "unclaim": "open", "done": "in_review", "accept": "completed", "reject": "claimed", "close": "completed",
+           "delete": "withdrawn"}  # fmt: skip
+LEASED = {("renew", "claimed"), ("takeover", "claimed")}
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OVER = granted("w-1", "worker", "small", NOW - timedelta(days=3) - GRACE)  # a lease that ended an hour ago
+LAST = granted("w-1", "worker", "small", NOW - timedelta(days=3) - GRACE + timedelta(seconds=1))
+RUNNING = granted("w-1", "worker", "small", NOW - timedelta(hours=1))
 
 
 def item(status: str, *, posted_by: str = "poster", claimed_by: str | None = "worker") -> Item:
@@ -46,7 +54,10 @@ def item(status: str, *, posted_by: str = "poster", claimed_by: str | None = "wo
     ("verb", "status", "actor"), list(itertools.product([v for v in TARGETS if v != "post"], STATUSES, ACTORS))
 )
 def test_every_verb_in_every_status_by_everybody(verb, status, actor):
-    if (verb, status) not in EXPECTED:
+    if (verb, status) in LEASED:
+        with pytest.raises(Refused, match=r"only the claimer|has no lease"):
+            judge(verb, actor, ACTORS[actor], item(status))
+    elif (verb, status) not in EXPECTED:
         with pytest.raises(NotOpen):
             judge(verb, actor, ACTORS[actor], item(status))
     elif actor in EXPECTED[verb, status]:
@@ -163,6 +174,8 @@ def test_each_step_writes_just_what_the_protocol_writes(step):
         "post": state | content | {"id", "posted_by", "created_at"},
         "update": content | {"updated_at"},
         "claim": state | {"claimed_by"},
+        "renew": set(),
+        "takeover": {"claimed_by", "updated_at"},
         "unclaim": state | {"claimed_by", "evidence_url"},
         "done": state | {"evidence_url"},
         "accept": state,
@@ -170,7 +183,17 @@ def test_each_step_writes_just_what_the_protocol_writes(step):
         "close": state,
         "delete": state,
     }[step.verb]
-    rows = {"done": {"+completions"}, "accept": {"+stamps", "~completions"}, "reject": {"-completions"}}
+    rows = {
+        "claim": {"+wl_leases"},
+        "renew": {"~wl_leases"},
+        "takeover": {"~wl_leases"},
+        "unclaim": {"-wl_leases"},
+        "done": {"+completions", "-wl_leases"},
+        "accept": {"+stamps", "~completions", "-wl_leases"},
+        "reject": {"-completions", "+wl_leases"},
+        "close": {"-wl_leases"},
+        "delete": {"-wl_leases"},
+    }
     assert step.writes == expected
     assert step.rows == rows.get(step.verb, set())
 
@@ -239,3 +262,118 @@ def test_the_reason_is_the_step_that_was_not_allowed_where_one_leads_on(a_wanted
 def test_nothing_leads_from_nothing_to_the_end(a_wanted):
     with pytest.raises(Refused, match="from nothing to completed"):
         path(None, row(a_wanted, status="completed"), "poster", [])
+
+
+# leases
+
+
+def leased(lease: Lease | None, *, status: str = "claimed", now: datetime | None = NOW) -> Item:
+    return Item("w-1", status, "poster", "worker", None, lease, now)
+
+
+@pytest.mark.parametrize("lease", [RUNNING, LAST, OVER], ids=["running", "expired", "over"])
+def test_only_the_claimer_renews_and_may_as_long_as_nobody_took_over(lease):
+    assert judge("renew", "worker", [], leased(lease)).to == "claimed"
+    for actor in ("poster", "stranger", "Worker"):
+        with pytest.raises(Refused, match="cannot renew w-1: only the claimer may"):
+            judge("renew", actor, ["root", "validator"], leased(lease))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        leased(None),
+        leased(OVER, now=None),
+        leased(granted("w-1", "other", "small", NOW - timedelta(days=9))),
+    ],
+    ids=["no row", "no clock", "left over from another rig"],
+)
+def test_a_claim_without_a_lease_is_neither_renewed_nor_taken_over(found):
+    for verb, actor in (("renew", "worker"), ("takeover", "stranger")):
+        with pytest.raises(Refused, match="the claim by worker has no lease"):
+            judge(verb, actor, [], found)
+
+
+@pytest.mark.parametrize("actor", ["stranger", "poster", "validator"])
+def test_a_claim_whose_lease_is_over_may_be_taken_by_anybody_else(actor):
+    assert judge("takeover", actor, [], leased(OVER)).claimed_by == "actor"
+
+
+@pytest.mark.parametrize(
+    ("lease", "actor", "why"),
+    [
+        (RUNNING, "stranger", "worker holds it, leased until 2026-03-04 11:00 UTC; .* 1 h after the end"),
+        (LAST, "stranger", "cannot take over w-1: worker holds it, lease expired 59 min ago"),
+        (OVER, "worker", "cannot take over w-1: worker holds it already"),
+    ],
+)
+def test_a_takeover_is_refused_with_the_holder_and_the_end(lease, actor, why):
+    with pytest.raises(Refused, match=why):
+        judge("takeover", actor, [], leased(lease))
+
+
+@pytest.mark.parametrize("verb", ["renew", "takeover"])
+@pytest.mark.parametrize("status", ["open", "in_review", "completed", "withdrawn"])
+def test_a_lease_left_at_an_item_that_nobody_works_on_means_nothing(verb, status):
+    with pytest.raises(NotOpen, match=f"it is {status}"):
+        judge(verb, "worker", [], leased(OVER, status=status))
+    assert leased(OVER, status=status).leased is None
+
+
+def test_nothing_is_said_of_a_lease_without_a_clock():
+    assert leased(OVER, now=None).leased is None
+    assert leased(OVER).leased == "lease expired 1 h ago"
+
+
+def test_who_wants_to_claim_is_told_of_the_lease_and_of_the_takeover():
+    with pytest.raises(NotOpen, match=r"\(claimed by worker, leased until 2026-03-04 11:00 UTC\), not open") as told:
+        judge("claim", "stranger", [], leased(RUNNING))
+    assert told.value.hint is None
+    with pytest.raises(NotOpen, match=r"\(claimed by worker, lease expired 1 h ago\)") as told:
+        judge("claim", "stranger", [], leased(OVER))
+    assert told.value.hint == "wl claim w-1 --take-over"
+    for verb, actor in (("claim", "worker"), ("accept", "stranger")):
+        with pytest.raises(NotOpen) as told:
+            judge(verb, actor, [], leased(OVER))
+        assert told.value.hint is None
+
+
+def test_what_may_be_done_with_a_lease_is_listed():
+    assert allowed("worker", [], leased(OVER)) == ["renew", "unclaim", "done"]
+    assert allowed("stranger", [], leased(OVER)) == ["takeover"]
+    assert allowed("stranger", [], leased(RUNNING)) == []
+
+
+def taken(a_wanted, lease, actor="stranger", now=NOW, **changes):
+    old = a_wanted(status="claimed", claimed_by="worker")
+    new = row(a_wanted, **{"status": "claimed", "claimed_by": actor} | changes)
+    return [step.verb for step in path(old, new, actor, [], None, lease, now)]
+
+
+def test_a_takeover_is_found_in_a_net_diff(a_wanted):
+    assert taken(a_wanted, OVER) == ["takeover"]
+    assert taken(a_wanted, OVER, status="in_review", evidence_url="e") == ["takeover", "done"]
+    assert taken(a_wanted, OVER, status="open", claimed_by=None) == ["takeover", "unclaim"]
+
+
+@pytest.mark.parametrize(
+    ("lease", "now", "changes", "why"),
+    [
+        (RUNNING, NOW, {}, "cannot take over w-1: worker holds it"),
+        (RUNNING, NOW, {"status": "in_review", "evidence_url": "e"}, "only the claimer may"),
+        (None, NOW, {}, "no lease"),
+        (OVER, None, {}, "no lease"),
+        (OVER, NOW, {"claimed_by": "other"}, "must leave claimed_by stranger"),
+        (OVER, NOW, {"title": "Mine"}, "takeover of w-1 may not change title"),
+        (OVER, NOW, {"evidence_url": "e"}, "takeover of w-1 may not change evidence_url"),
+    ],
+)
+def test_a_takeover_that_breaks_a_rule_is_no_path(a_wanted, lease, now, changes, why):
+    with pytest.raises(Refused, match=why):
+        taken(a_wanted, lease, now=now, **changes)
+
+
+def test_nobody_takes_over_what_was_sent_back_in_the_same_breath(a_wanted):
+    old = a_wanted(status="in_review", claimed_by="worker")
+    with pytest.raises(Refused):
+        path(old, row(a_wanted, status="claimed", claimed_by="poster"), "poster", [], "worker", OVER, NOW)

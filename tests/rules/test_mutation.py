@@ -24,6 +24,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "tests" / "rules"
 LIFECYCLE = ("test_lifecycle.py", "test_policy.py")
+LEASE = ("test_lease.py", *LIFECYCLE)
 SIGNATURES = ("test_attest.py", "test_keys.py", "test_policy.py")
 POLICY = ("test_policy.py",)
 # What no test can tell from the original, and why.
@@ -208,6 +209,7 @@ def mutants() -> list[Mutant]:
             found.extend(_mutants(module, tests, make(copy.deepcopy(ast.parse(source))), source))
 
     add("lifecycle", LIFECYCLE, table, guards)
+    add("lease", LEASE, guards, lambda t: returning(t, "bad_times", None))
     add(
         "keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",))
     )
@@ -215,6 +217,8 @@ def mutants() -> list[Mutant]:
     add("binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
         lambda t: returning(t, "evidence_matches", True), lambda t: returning(t, "check_stamp_row", ()))  # fmt: skip
     add("policy", POLICY, lambda t: guards(t, ("_bad_attestation", "_index", "_attestations")),
+        lambda t: guards(t, ("_leases", "_bad_lease", "_bad_renewal")),
+        lambda t: returning(t, "_bad_lease", None), lambda t: returning(t, "_bad_renewal", None),
         lambda t: returning(t, "_bad_attestation", None), lambda t: returning(t, "_index", None))  # fmt: skip
     return found
 
@@ -237,7 +241,7 @@ def _try(mutant: Mutant | None, folder: Path) -> int:
     # Imported before pytest puts the repository first: submodules then come from the copy as well.
     imported = importlib.import_module("wasteland")
     assert str(imported.__file__).startswith(str(folder))
-    tests = dict.fromkeys(mutant.tests if mutant else (*LIFECYCLE, *SIGNATURES))
+    tests = dict.fromkeys(mutant.tests if mutant else (*LEASE, *SIGNATURES))
     words = [str(RULES / name) for name in tests if (RULES / name).exists()]
     # The parent has imported hypothesis, which pytest would rewrite.
     quiet = ["-W", "ignore:Module already imported"]

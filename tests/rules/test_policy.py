@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -661,3 +661,155 @@ def test_roles_are_not_founded_by_a_pull_request():
 def test_an_item_needs_an_id_and_a_status_that_items_have(change):
     assert verdict_of(added("wanted", an_item())).verdict == AUTO
     assert verdict_of(added("wanted", an_item(**change))).verdict == REJECT
+
+
+# leases
+
+
+def a_lease(rig="worker", *, since=timedelta(0), renewed=None, lasting=timedelta(days=7), **changes):
+    """A row of wl_leases of w-1, claimed `since` before noon; naive times, as the database gives them."""
+    noon = NOON.replace(tzinfo=None)
+    beat = noon - (since if renewed is None else renewed)
+    row = {"wanted_id": "w-1", "rig": rig, "claimed_at": noon - since, "renewed_at": beat, "expires_at": beat + lasting}
+    return row | changes
+
+
+GONE = a_lease(since=timedelta(days=7, hours=1))  # it ended an hour ago
+CLAIMED = an_item(status="claimed", claimed_by="worker")
+
+
+def leased(lease=None, item=CLAIMED, **facts):
+    """Upstream with a lease of w-1, at noon."""
+    held = {"leases": {"w-1": lease}, "leased": {"w-1": item}} if lease else {}
+    return {"now": NOON, "completions": {}, **held, **facts}
+
+
+def take_over(by="stranger", **changes):
+    return changed("wanted", CLAIMED, **{"claimed_by": by, "updated_at": T1} | changes)
+
+
+TAKEN = take_over()
+RENEWED = a_lease(since=timedelta(days=2), renewed=timedelta(0))
+HALFWAY = a_lease(since=timedelta(days=2))
+SENT_BACK = [REJECTED, removed("completions", a_completion())]
+REVIEWED = {"completions": {"c-1": a_completion()}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "by", "facts"),
+    [
+        ([CLAIM, added("wl_leases", a_lease())], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=timedelta(days=7)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=timedelta(minutes=-10)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(lasting=timedelta(0)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=timedelta(days=20), renewed=timedelta(days=1)))], "worker", leased()),
+        ([CLAIM, changed("wl_leases", a_lease("val"), **a_lease())], "worker", leased(a_lease("val"))),
+        ([*SENT_BACK, added("wl_leases", a_lease())], "poster", leased(**REVIEWED)),
+        ([*SENT_BACK, changed("wl_leases", GONE, **a_lease())], "poster", leased(GONE, **REVIEWED)),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "worker", leased(HALFWAY)),
+        ([changed("wl_leases", GONE, **(RENEWED | {"claimed_at": GONE["claimed_at"]}))], "worker", leased(GONE)),
+        ([UNCLAIM, removed("wl_leases", a_lease())], "worker", leased(a_lease())),
+        ([UNCLAIM, removed("wl_leases", a_lease())], "poster", leased(a_lease())),
+        ([DONE, added("completions", a_completion()), removed("wl_leases", a_lease())], "worker", leased(a_lease())),
+        ([ACCEPTED, removed("wl_leases", a_lease())], "poster", leased(a_lease(), **REVIEWED)),
+        ([step("open", "withdrawn"), removed("wl_leases", a_lease())], "poster", leased(a_lease())),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("stranger"))], "stranger", leased(GONE)),
+        ([take_over(status="open", claimed_by=None), removed("wl_leases", GONE)], "stranger", leased(GONE)),
+        ([DONE, added("completions", a_completion())], "worker", leased(a_lease())),
+        ([UNCLAIM], "worker", leased(a_lease())),
+    ],
+    ids=["claim", "claim of a week ago", "claim by a fast clock", "claim for no time", "claim renewed while it waits",
+         "claim over what another left", "reject", "reject over what a peer left", "renew", "renew what has ended",
+         "unclaim", "unclaim by poster", "done", "close", "delete", "takeover", "takeover and unclaim",
+         "done by a peer", "unclaim by a peer"],
+)  # fmt: skip
+def test_a_lease_that_follows_the_claim_lands_by_itself(rows, by, facts):
+    judged = verdict_of(*rows, by=by, **facts)
+    assert judged.verdict == AUTO, judged.findings
+    assert judged.actor == by
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "by", "facts"),
+    [
+        ([CLAIM, added("wl_leases", a_lease("stranger"))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(wanted_id="w-2"))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(lasting=timedelta(days=7, seconds=1)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=timedelta(days=7, seconds=1)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=timedelta(minutes=-11)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=DAY, renewed=timedelta(minutes=-11)))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(since=DAY, renewed=2 * DAY, lasting=5 * DAY))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(lasting=-DAY))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(expires_at=None))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease(expires_at="soon"))], "worker", leased()),
+        ([CLAIM, added("wl_leases", a_lease())], "worker", NO_COMPLETION),
+        ([CLAIM, removed("wl_leases", a_lease())], "worker", leased(a_lease())),
+        ([added("wl_leases", a_lease())], "worker", leased()),
+        ([added("wl_leases", a_lease())], "worker", leased(item=CLAIMED, leased={"w-1": CLAIMED})),
+        ([removed("wl_leases", a_lease())], "worker", leased(a_lease())),
+        ([removed("wl_leases", a_lease())], "stranger", leased(a_lease())),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "stranger", leased(HALFWAY)),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "poster", leased(HALFWAY)),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "worker", leased(HALFWAY, item=an_item())),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "worker", leased()),
+        ([changed("wl_leases", HALFWAY, **RENEWED)], "worker", leased(HALFWAY, leased={})),
+        ([changed("wl_leases", HALFWAY, rig="stranger")], "worker", leased(HALFWAY)),
+        ([changed("wl_leases", HALFWAY, **(RENEWED | {"claimed_at": T1}))], "worker", leased(HALFWAY)),
+        ([changed("wl_leases", RENEWED, **HALFWAY)], "worker", leased(RENEWED)),
+        ([changed("wl_leases", HALFWAY, expires_at=T1 + 30 * DAY)], "worker", leased(HALFWAY)),
+        ([changed("wl_leases", HALFWAY, expires_at="never")], "worker", leased(HALFWAY)),
+        ([DONE, added("completions", a_completion()), changed("wl_leases", HALFWAY, **RENEWED)], "worker",
+         leased(HALFWAY)),
+        ([DONE, added("completions", a_completion()), added("wl_leases", a_lease())], "worker", leased()),
+        ([*SENT_BACK, added("wl_leases", a_lease("poster"))], "poster", leased(**REVIEWED)),
+        ([*SENT_BACK, removed("wl_leases", a_lease())], "poster", leased(a_lease(), **REVIEWED)),
+        ([TAKEN], "stranger", leased(GONE)),
+        ([TAKEN, removed("wl_leases", GONE)], "stranger", leased(GONE)),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease())], "stranger", leased(GONE)),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("stranger"))], "stranger", leased(HALFWAY)),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("stranger"))], "stranger", leased(GONE, now=NOON - DAY)),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("stranger"))], "stranger", leased()),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("val"))], "stranger", leased(GONE)),
+        ([TAKEN, changed("wl_leases", GONE, **a_lease("stranger", lasting=8 * DAY))], "stranger", leased(GONE)),
+        ([take_over("val"), changed("wl_leases", GONE, **a_lease("val"))], "stranger", leased(GONE)),
+    ],
+    ids=[
+        "claim for another", "claim of another item", "too long", "too old", "still to come", "renewed in time to come",
+        "renewed before it was claimed", "ends before it begins", "without an end", "end is text", "no clock",
+        "claim that removes", "no claim", "no claim and no lease", "removed by the holder", "removed by a stranger",
+        "renew by a stranger", "renew by the poster", "renew of an open item", "renew of what upstream has not",
+        "renew of what upstream does not know", "give away", "claimed anew", "turned back", "made longer",
+        "end becomes text", "done that renews", "done that leases", "reject for the poster", "reject that removes",
+        "takeover without a lease", "takeover that removes", "takeover that leaves the holder",
+        "takeover of a running lease", "takeover too early", "takeover without upstream's lease",
+        "takeover that leases to another", "takeover for too long", "takeover for another",
+    ],
+)  # fmt: skip
+def test_a_lease_that_breaks_a_rule_is_rejected(rows, by, facts):
+    judged = verdict_of(*rows, by=by, **facts)
+    assert judged.verdict == REJECT, judged.findings
+    assert {f.rule for f in judged.findings if f.verdict == REJECT} & {"LEASE", "WANT-STEP"}
+
+
+def test_a_claim_without_a_lease_is_a_peers_and_lands():
+    assert verdict_of(CLAIM, by="worker", **leased()).verdict == AUTO
+
+
+def test_the_limit_of_a_lease_is_that_of_its_item():
+    item = an_item(effort_level="trivial")
+    claim = changed("wanted", item, status="claimed", claimed_by="worker", updated_at=T1)
+    assert verdict_of(claim, added("wl_leases", a_lease(lasting=DAY)), by="worker", **leased()).verdict == AUTO
+    assert verdict_of(claim, added("wl_leases", a_lease(lasting=2 * DAY)), by="worker", **leased()).verdict == REJECT
+    small = a_lease(since=DAY, lasting=DAY)
+    renewed = changed("wl_leases", small, renewed_at=T1, expires_at=T1 + 2 * DAY)
+    facts = leased(small, item | {"status": "claimed", "claimed_by": "worker"})
+    assert verdict_of(renewed, by="worker", **facts).verdict == REJECT
+
+
+def test_the_lease_names_the_rig_that_acts_where_an_owner_has_several():
+    rigs = {name: a_rig(name) for name in ORGS} | {"a-bot": a_rig("a-bot", dolthub_org="worker-org")}
+    judged = verdict_of(changed("wl_leases", HALFWAY, **RENEWED), by="worker", **leased(HALFWAY, rigs=rigs))
+    assert (judged.actor, judged.verdict) == ("worker", AUTO), judged.findings

@@ -1,4 +1,4 @@
-"""`wl post, claim, unclaim, done, accept, reject, close, update, delete`."""
+"""`wl post, claim, renew, unclaim, done, accept, reject, close, update, delete`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from wasteland.text import show
 
 DONE = {
     "claim": ("Claimed", "do the work, then: wl done {id} --evidence <url>"),
+    "renew": ("Renewed the claim of", "do the work, then: wl done {id} --evidence <url>"),
+    "takeover": ("Took over", "do the work, then: wl done {id} --evidence <url>"),
     "unclaim": ("Unclaimed", "item is back on the board. Browse: wl browse"),
     "done": ("Completion submitted for", "wait for review. Check: wl status {id}"),
     "accept": ("Accepted", "stamp issued. View: wl status {id}"),
@@ -101,17 +103,35 @@ def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
 
 @click.command("claim")
 @click.argument("wanted_id")
+@click.option("--for", "lasting", metavar="TIME", help="How long, like 5d or 12h; at most what the effort allows.")
+@click.option("--take-over", is_flag=True, help="Take the claim of a rig whose lease has ended.")
 @no_push
 @verb
-def claim_command(out: Out, wanted_id: str, no_push: bool) -> None:
+def claim_command(out: Out, wanted_id: str, lasting: str | None, take_over: bool, no_push: bool) -> None:
     """Claim WANTED_ID, so that others see somebody is on it.
 
     The item must be open.  In PR mode the claim goes upstream as a pull
     request; until it is merged, another rig may still claim the item first.
+
+    The claim is leased for as long as the effort says (trivial 1 day, small
+    3, medium 7, large 14, epic 30): go on with it by `wl renew`.  One hour
+    after the lease has ended, another rig may take the claim over.
     """
     from wasteland import board
 
-    _print(out, board.claim(out.node, wanted_id, push=not no_push))
+    _print(out, board.claim(out.node, wanted_id, lasting=lasting, take_over=take_over, push=not no_push))
+
+
+@click.command("renew")
+@click.argument("wanted_id")
+@click.option("--for", "lasting", metavar="TIME", help="How long, like 5d or 12h; at most what the effort allows.")
+@no_push
+@verb
+def renew_command(out: Out, wanted_id: str, lasting: str | None, no_push: bool) -> None:
+    """Go on with your claim of WANTED_ID: its lease begins anew, from now."""
+    from wasteland import board
+
+    _print(out, board.renew(out.node, wanted_id, lasting=lasting, push=not no_push))
 
 
 @click.command("unclaim")
@@ -127,15 +147,43 @@ def unclaim_command(out: Out, wanted_id: str, no_push: bool) -> None:
 
 @click.command("done")
 @click.argument("wanted_id")
-@click.option("--evidence", required=True, help="A URL, a commit, or words that show it.")
+@click.option("--evidence", help="A URL, a commit, or words that show it.")
+@click.option(
+    "--file", type=click.Path(exists=True, dir_okay=False), help="A file that is the work; its digest is signed."
+)
+@click.option("--repo", help="With --base and --head: the path or https URL of the repository that holds the work.")
+@click.option("--base", help="The commit or branch that the work starts from.")
+@click.option("--head", help="The commit or branch that the work ends at.")
+@click.option("--fetch", is_flag=True, help="Fetch what the evidence's URL leads to, and sign its digest.")
 @no_push
 @verb
-def done_command(out: Out, wanted_id: str, evidence: str, no_push: bool) -> None:
-    """Submit the completion of WANTED_ID, which you have claimed."""
+def done_command(out: Out, wanted_id: str, evidence: str | None, no_push: bool, **given: Any) -> None:
+    """Submit the completion of WANTED_ID, which you have claimed.
+
+    Words are signed as they are.  Of a file, of commits and with --fetch, the
+    digests are signed too, so that `wl evidence check` can tell whether they changed.
+    """
     from wasteland import board
 
-    made = board.done(out.node, wanted_id, evidence, push=not no_push)
+    text, manifest = _evidence(out, evidence, **given)
+    made = board.done(out.node, wanted_id, text, manifest=manifest, push=not no_push)
     _print(out, made, _completion_lines(made))
+
+
+def _evidence(
+    out: Out, text: str | None, *, file: str | None, repo: str | None, base: str | None, head: str | None, fetch: bool
+) -> tuple[str, dict[str, Any]]:
+    """The evidence that the options name, and its manifest."""
+    from pathlib import Path
+
+    from wasteland import evidence
+
+    commits = evidence.Commits(repo, base, head) if repo and base and head else None
+    if commits is None and (repo or base or head):
+        raise Usage("--repo, --base and --head go together")
+    return evidence.make(
+        text, file=Path(file) if file else None, commits=commits, load=fetch, reach=evidence.reach_of(out.node)
+    )
 
 
 def _completion_lines(made: Any) -> list[str]:
@@ -205,9 +253,18 @@ def accept_command(
 @no_push
 @verb
 def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool) -> None:
-    """Send WANTED_ID back to its claimer; its poster may."""
-    from wasteland import board
+    """Send WANTED_ID back to its claimer; its poster may.
 
+    Of a pull request's number or ORG:BRANCH, reject that proposal, and close it.
+    """
+    from wasteland import board
+    from wasteland.forks import names_proposal
+
+    if names_proposal(wanted_id):
+        from wasteland.cli.inbox import reject
+
+        reject(out, wanted_id, reason or "")
+        return
     _print(out, board.reject(out.node, wanted_id, reason, push=not no_push))
 
 
@@ -216,9 +273,18 @@ def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool) 
 @no_push
 @verb
 def close_command(out: Out, wanted_id: str, no_push: bool) -> None:
-    """Complete WANTED_ID without a stamp; its poster may, unless it is the poster's own work."""
-    from wasteland import board
+    """Complete WANTED_ID without a stamp; its poster may, unless it is the poster's own work.
 
+    Of a pull request's number, close that, without a verdict.
+    """
+    from wasteland import board
+    from wasteland.forks import names_proposal
+
+    if names_proposal(wanted_id):
+        from wasteland.cli.inbox import close
+
+        close(out, wanted_id)
+        return
     _print(out, board.close(out.node, wanted_id, push=not no_push))
 
 

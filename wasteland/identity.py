@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wasteland.attest import Envelope, Statement, did_key, parse, verify_envelope
-from wasteland.commons import ID_LIMIT, completions, rigs, signatures, stamps, wanted
+from wasteland.commons import ID_LIMIT, completions, parents, rigs, signatures, stamps, wanted
 from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, Conflict, NotFound, Refused, Usage
 from wasteland.node import Node
@@ -45,24 +45,27 @@ def wasteland_id(node: Node, db: Database | None = None) -> str:
     Raises Refused when the commons says another one than was pinned.
     """
     db = db or node.db
-    found = db.value(WASTELAND_ID)
-    said = str(found) if found and UUID.match(str(found)) else f"urn:dolt-root:{_first_commit(db)}"
+    said = id_of(db)
     pinned = node.config.node.get("wasteland_id")
     if pinned and pinned != said:
         raise Refused(f"upstream now says it is {show(said)}; it was {pinned} when this rig joined", about=said)
     return said
 
 
-def _first_commit(db: Database) -> str:
-    return db.log("main")[-1].hash
+def id_of(db: Database) -> str:
+    """The URN that a commons says it is; that of its first commit where it says nothing."""
+    found = db.value(WASTELAND_ID)
+    return str(found) if found and UUID.match(str(found)) else f"urn:dolt-root:{db.log(db.revision)[-1].hash}"
 
 
 def pin(node: Node, db: Database | None = None) -> None:
-    """Remember the wasteland's id and the fingerprint of the first roles document, as seen now."""
+    """Remember the wasteland's id, its parents' and the fingerprint of the first roles document, as seen now."""
     db = db or node.db
     node.config.node["wasteland_id"] = wasteland_id(node, db)
     if signatures.supported(db) and (documents := signatures.roles(db)):
         node.config.node.setdefault("roles_sha256", documents[0].sha256)
+    if older := sorted(parents.recorded(db)):
+        node.config.node.setdefault("parents", older)
     node.config.save_node()
 
 
@@ -88,6 +91,12 @@ def roles_of(node: Node, handle: str, db: Database | None = None) -> frozenset[s
     if document is None:
         return frozenset()
     return frozenset(role for role, held in document["roles"].items() if any(p["handle"] == handle for p in held))
+
+
+def holders(node: Node, role: str) -> frozenset[str]:
+    """The handles that hold a role by the signed document."""
+    document = roles_document(node)
+    return frozenset(str(p["handle"]) for p in document["roles"].get(role, [])) if document else frozenset()
 
 
 def inception(node: Node, db: Database, now: datetime) -> None:
@@ -295,34 +304,52 @@ def _raw(db: Database, table: str, row_id: str) -> dict[str, Any]:
     return found
 
 
-def _loaded(node: Node, db: Database, table: str, row_id: str, signer: str) -> dict[str, Any]:
+def _home(node: Node, db: Database, table: str, row: dict[str, Any]) -> tuple[str, str, str | None]:
+    """The wasteland that a row was signed in, what it is called, and once more its id where it is a parent's.
+
+    A parent is one that this commons records as such and that was pinned at
+    join; what any other wasteland's id is in never counts as signed.
+    """
+    urn = parents.home_of(db, table, str(row.get("id")), row.get("block_hash"))
+    if urn is None or urn not in node.config.node.get("parents", [urn]):
+        return wasteland_id(node, db), node.config.upstream, None
+    return urn, f"from {parents.recorded(db)[urn] or 'the parent'}", urn
+
+
+def _loaded(db: Database, table: str, row_id: str, signer: str, parent: str | None) -> dict[str, Any]:
     if not signatures.supported(db):
         return {}
-    return {
-        "attestations": signatures.of_subject(db, table, row_id),
-        "key_events": signatures.key_events(db, signer),
-        "chain": signatures.of_signer(db, signer),
-    }
+    subject, chain, keys = _readers(parent)
+    return {"attestations": subject(db, table, row_id), "key_events": keys(db, signer), "chain": chain(db, signer)}
+
+
+def _readers(parent: str | None) -> tuple[Callable[..., list[Envelope]], ...]:
+    """The attestations of a row, those of a signer, and the keys of a handle: here, or as a parent had them."""
+    if parent is None:
+        return signatures.of_subject, signatures.of_signer, signatures.key_events
+    found = (parents.of_subject, parents.of_signer, parents.key_events)
+    return tuple(functools.partial(one, wasteland=parent) for one in found)
 
 
 def _completion_context(node: Node, db: Database, row_id: str) -> Context:
     row = _raw(db, "completions", row_id)
+    home, called, parent = _home(node, db, "completions", row)
     item = db.row(wanted.GET, id=row.get("wanted_id"))
-    loaded = _loaded(node, db, "completions", row_id, str(row.get("completed_by")))
-    return Context(wasteland_id(node, db), row, wanted=item, wasteland_name=node.config.upstream, **loaded)
+    loaded = _loaded(db, "completions", row_id, str(row.get("completed_by")), parent)
+    return Context(home, row, wanted=item, wasteland_name=called, **loaded)
 
 
 def _stamp_context(node: Node, db: Database, row_id: str) -> Context:
     row = _raw(db, "stamps", row_id)
+    home, called, parent = _home(node, db, "stamps", row)
     about = db.row("SELECT * FROM completions WHERE id = :id", id=row.get("context_id"))
-    loaded = _loaded(node, db, "stamps", row_id, str(row.get("author")))
+    loaded = _loaded(db, "stamps", row_id, str(row.get("author")), parent)
     if about is not None and signatures.supported(db):
-        loaded["completion_attestations"] = signatures.of_subject(db, "completions", str(about["id"]))
-        loaded["worker_key_events"] = signatures.key_events(db, str(about.get("completed_by")))
+        subject, _, keys = _readers(parent)
+        loaded["completion_attestations"] = subject(db, "completions", str(about["id"]))
+        loaded["worker_key_events"] = keys(db, str(about.get("completed_by")))
     item = db.row(wanted.GET, id=about.get("wanted_id")) if about else None
-    return Context(
-        wasteland_id(node, db), row, wanted=item, completion=about, wasteland_name=node.config.upstream, **loaded
-    )
+    return Context(home, row, wanted=item, completion=about, wasteland_name=called, **loaded)
 
 
 def verify_all(node: Node) -> list[tuple[str, Report]]:

@@ -19,7 +19,7 @@ from wasteland.forks import Pinned, pin, pinned
 from wasteland.hub import OPEN
 from wasteland.node import Node, need_hub
 from wasteland.policy import AUTO, REVIEW
-from wasteland.review import TRANSPLANT, Review, code, examine
+from wasteland.review import TRANSPLANT, Review, examine
 from wasteland.steps import step
 from wasteland.text import show
 
@@ -190,11 +190,8 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
     if pin.pull is not None and push:
         _close(node, landed, pin.pull.number)
         step("closed")
-    if push and node.upstream_remote != "origin":
-        try:
-            node.db.push("origin", "main")
-        except WastelandError as error:
-            node.notice(f"the fork's main was not brought level: {error.message}")
+    if push:
+        sync.level_fork(node)
     if not keep_branch and node.db.is_branch(pin.source):
         sync.drop(node, pin.source, push=push)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from wasteland import identity, sync
-from wasteland.commons import completions, stamps, wanted
+from wasteland import identity, inbox, sync
+from wasteland.commons import completions, leases, stamps, wanted
 from wasteland.dolt.database import Database
 from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
-from wasteland.lifecycle import allowed
+from wasteland.inbox import Proposal
+from wasteland.lease import Lease
+from wasteland.lifecycle import CLAIMED, allowed
 from wasteland.models import Completion, Stamp, Wanted
 from wasteland.node import Node
 from wasteland.offer import facts, resolve
@@ -23,6 +26,8 @@ class Listed:
 
     item: Wanted
     branch: str | None = None
+    pending: tuple[Proposal, ...] = ()
+    lease: Lease | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `wl browse --json` prints it: the fields of peers, and our branch."""
@@ -30,7 +35,30 @@ class Listed:
         names = ("id", "title", "description", "project", "type", "priority", "posted_by", "claimed_by", "status",
                  "effort_level")  # fmt: skip
         found = {name: row[name] for name in names if name in row}
-        return found | ({"branch": self.branch} if self.branch else {})
+        found |= {"branch": self.branch} if self.branch else {}
+        found |= {"pending": pending_json(self.pending)} if self.pending else {}
+        return found | ({"lease": self.lease.to_json()} if self.lease else {})
+
+
+def pending_json(found: Iterable[Proposal]) -> list[dict[str, Any]]:
+    """Others' open pull requests about an item, as `--json` prints them; the first is ahead."""
+    return [
+        {"pull": p.number, "rig": p.rig, "verbs": list(p.verbs), "since": p.opened, "state": p.state, "url": p.url}
+        for p in found
+    ]
+
+
+def pending(node: Node) -> dict[str, tuple[Proposal, ...]]:
+    """Others' open pull requests as last seen, by the items that they change, in the order that upstream saw them."""
+    if node.config.mode != "pr":
+        return {}
+    mine = f"{node.config.fork_org}/{node.config.fork_db}:"
+    found: dict[str, tuple[Proposal, ...]] = {}
+    for one in inbox.cached(node):
+        if one.state in (inbox.READY, inbox.CONFLICTS) and not one.source.startswith(mine):
+            for change in one.changes:
+                found[change.item] = (*found.get(change.item, ()), one)
+    return found
 
 
 def browse(
@@ -39,8 +67,22 @@ def browse(
     """The board, with this rig's unlanded branches laid over it (`view` upstream: without)."""
     main = node.db.at("main")
     found = {item.id: Listed(item) for item in wanted.listing(main, filters, limit, long=long)}
-    if view == "upstream" or node.config.mode != "pr":
-        return list(found.values())
+    held, waiting = leases.of_all(main), {} if view == "upstream" else pending(node)
+    if view != "upstream" and node.config.mode == "pr":
+        _overlay(node, main, found, filters)
+    return [
+        replace(one, pending=waiting.get(one.item.id, ()), lease=_lease(held.get(one.item.id), one.item))
+        for one in sorted(found.values(), key=_order)[:limit]
+    ]
+
+
+def _lease(found: Lease | None, item: Wanted) -> Lease | None:
+    """A lease counts only while the item is claimed by its rig: a peer that knows none may leave its row behind."""
+    return found if found and (item.status, item.claimed_by) == (CLAIMED, found.rig) else None
+
+
+def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict[str, Any]) -> None:
+    """Lay this rig's branches that have not landed over the items of main."""
     for branch in node.db.branches(f"wl/{node.handle}/"):
         if branch.startswith("wl/register/") or sync.landed(node, branch):
             continue
@@ -53,7 +95,6 @@ def browse(
         found.pop(item.id, None)
         if _matches(item, filters):
             found[item.id] = Listed(item, branch)
-    return sorted(found.values(), key=_order)[:limit]
 
 
 def _order(listed: Listed) -> tuple[int, float, str]:
@@ -87,6 +128,8 @@ class Card:
     evidence: dict[str, Any] | None
     actions: list[str]
     history: list[dict[str, str]]
+    pending: tuple[Proposal, ...] = ()
+    lease: Lease | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `wl status --json` prints it."""
@@ -100,6 +143,8 @@ class Card:
             found |= {"branch": self.branch, "main_status": self.main_status}
         if self.pull:
             found["pull"] = {"number": self.pull.number, "url": self.pull.url, "title": self.pull.title}
+        found |= {"pending": pending_json(self.pending)} if self.pending else {}
+        found |= {"lease": self.lease.to_json()} if self.lease else {}
         return found | {"history": self.history}
 
 
@@ -128,6 +173,8 @@ def status(node: Node, text: str) -> Card:
         _manifest(db, completion),
         actions,
         _history(node, branch or "main", item_id),
+        pending(node).get(item_id, ()),
+        _lease(leases.of_item(db, item_id), item),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from wasteland import sync
 from wasteland.commons import completions, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged, PushRejected
-from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
 from wasteland.lifecycle import Item
 from wasteland.models import Completion, Stamp, Wanted
@@ -82,6 +82,8 @@ def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: s
         push = push and node.has_remotes
         if node.config.mode == "pr" and push:
             sync.refresh(node)
+            if verb == "claim":
+                look_ahead(node)
         try:
             item_id = resolve(node, text)
         except NotFound:
@@ -90,10 +92,34 @@ def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: s
             sync.refresh(node)
             item_id = resolve(node, text)
 
+        if verb == "claim":
+            say_ahead(node, item_id)
+
         def on(db: Database) -> None:
             act(db, facts(db, item_id))
 
         return land(node, verb, item_id, f"wl {verb}: {item_id}{suffix}", on, push=push)
+
+
+def look_ahead(node: Node) -> None:
+    """See which pull requests are open; a hub that does not answer is no reason not to claim, a bad token is."""
+    from wasteland import inbox
+
+    if node.hub is not None:
+        try:
+            inbox.inbox(node, fetch=False)
+        except Unreachable as error:
+            node.notice(f"whether somebody else claims it was not asked: {error.message}")
+
+
+def say_ahead(node: Node, item_id: str) -> None:
+    """Say, before a claim is made, whose open claim of the item upstream saw first."""
+    from wasteland import inbox
+
+    if node.config.mode == "pr" and (first := inbox.ahead(node, item_id)):
+        one, waited = first[0], inbox.age(first[0].opened, node.clock())
+        more = f" and {len(first) - 1} more" if len(first) > 1 else ""
+        node.say(f"{one.rig} is ahead{more}: pull request #{one.number} claims {item_id} and has waited {waited}")
 
 
 def land(node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool) -> Outcome:
@@ -152,7 +178,7 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     try:
         _push_branch(node, branch)
     except BaseException as error:
-        if not isinstance(error, Conflict):
+        if not isinstance(error, (Conflict, Unauthenticated)):
             node.settled()
         if created:
             db.delete_branch(branch)
@@ -166,7 +192,14 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
         outcome.reverted, outcome.branch = True, None
         return
     step("offering")
-    outcome.pull = offer_pull(node, branch, outcome.item.title)
+    try:
+        outcome.pull = offer_pull(node, branch, outcome.item.title)
+    except Unauthenticated as error:
+        node.settled()  # the branch was on the fork, so the signature has left this machine
+        if created:
+            sync.drop(node, branch, push=True)
+            raise
+        node.notice(f"the pull request was not refreshed: {error.message}")
     step("offered")
 
 

@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from wasteland.commons import wanted
 from wasteland.dolt.database import MergeConflict, PushRejected
-from wasteland.errors import Conflict, NotFound, Refused
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.hub import Pull
 from wasteland.models import VOLATILE
 from wasteland.node import Node
+from wasteland.upgrade import check as check_schema
 
 MAIN = "main"
 TRAILER = "Wasteland-Head: "
@@ -38,7 +39,7 @@ def refresh(node: Node) -> str:
         return integrate(node)
 
 
-def integrate(node: Node) -> str:
+def integrate(node: Node, *, upgrade: bool = False) -> str:
     """Bring `main` level with upstream as last fetched; upstream's head.
 
     Commits of ours that upstream lacks are kept: merged where they fit, else
@@ -51,7 +52,7 @@ def integrate(node: Node) -> str:
     ours = db.hash_of(MAIN)
     _refuse_rewritten(node, theirs)
     if ours != theirs and not db.is_ancestor(theirs, ours):
-        refuse_objects(node, ours, theirs)
+        check_schema(node, ours, theirs, upgrade=upgrade)
         db.refuse_dirty()
         if db.is_ancestor(ours, theirs):
             db.reset(theirs)
@@ -70,19 +71,6 @@ def _refuse_rewritten(node: Node, theirs: str) -> None:
             f"upstream's history was rewritten: its main was {seen} and is now {theirs}, which does not contain it",
             about=node.config.upstream,
             hint="ask the maintainers; your clone was left as it was",
-        )
-
-
-def refuse_objects(node: Node, old: str, new: str) -> None:
-    """Refused when the way from one commit to another changes more than rows of ordinary tables."""
-    from wasteland.policy import objects
-
-    found = objects(node.db.diff_tables(old, new))
-    if found:
-        raise Refused(
-            "upstream carries changes that are not rows: " + "; ".join(found),
-            about=node.config.upstream,
-            hint="nothing was taken over; a maintainer must explain them",
         )
 
 
@@ -149,7 +137,7 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
                 db.reset(before)
                 raise
             node.settled()
-            _push_fork(node)
+            level_fork(node)
             return result
     raise Conflict(
         f"upstream moved {ATTEMPTS} times while this command tried to land", hint="nothing was changed; try again"
@@ -172,16 +160,35 @@ def upstream_head(node: Node) -> str:
     return node.db.find(f"{node.upstream_remote}/{MAIN}") or node.db.hash_of(MAIN)
 
 
-def _push_fork(node: Node) -> None:
-    """Keep the fork's main level, where there is a fork; upstream has it already, so failing is only a notice."""
+def level_fork(node: Node) -> None:
+    """Bring the fork's main level with upstream's: by a push, or over the hub's API where pushing is not possible.
+
+    Peers make branches from the fork's main; one that lags makes them work on
+    items that are not there.  Commits that the fork has of its own stay.
+    """
     if node.upstream_remote == "origin":
+        return
+    theirs = upstream_head(node)
+    if node.db.find(f"origin/{MAIN}") == theirs or node.db.hash_of(MAIN) != theirs:
         return
     try:
         node.db.push("origin", MAIN)
+    except Unauthenticated as error:
+        _level_by_hub(node, error)
     except Conflict:
         node.notice(f"the fork {node.config.fork_org}/{node.config.fork_db} has commits of its own on main; not pushed")
-    except Exception as error:
-        node.notice(f"the fork was not updated: {error}")
+    except WastelandError as error:
+        node.notice(f"the fork's main was not brought level: {error.message}")
+
+
+def _level_by_hub(node: Node, denied: WastelandError) -> None:
+    config = node.config
+    try:
+        head = node.hub.level(config.org, config.db, config.fork_org) if node.hub else None
+    except WastelandError as error:
+        head, denied = None, error
+    if head is None:
+        node.notice(f"the fork's main was not brought level: {denied.message}")
 
 
 def item_branch(node: Node, wanted_id: str) -> str:
@@ -304,10 +311,11 @@ def net_change(node: Node, branch: str) -> bool:
     )
 
 
-def sync(node: Node, *, dry_run: bool = False) -> dict[str, object]:
-    """Bring everything level: main, landed branches, and say what changed.
+def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False) -> dict[str, object]:
+    """Bring everything level: main, the fork's main, landed branches, and say what changed.
 
-    With `dry_run`, only fetch and count the rows that would come.
+    With `dry_run`, only fetch and count the rows that would come; with
+    `upgrade`, take a new major version of the schema over.
     """
     db = node.db
     with db.locked():
@@ -319,8 +327,9 @@ def sync(node: Node, *, dry_run: bool = False) -> dict[str, object]:
         incoming = _incoming(node, before, theirs)
         if dry_run:
             return {"dry_run": True, "head": before, "upstream": theirs, "incoming": incoming}
-        integrate(node)
+        integrate(node, upgrade=upgrade)
         cleaned = _clean(node)
+        level_fork(node)
     node.config.last_sync_at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     node.config.save()
     counts = wanted.counts(db)

@@ -32,11 +32,24 @@ COMMANDS = {
     "accept": ("board", "Accept a completion and stamp its worker."),
     "reject": ("board", "Send a completion back to its worker."),
     "close": ("board", "Complete an item without a stamp."),
+    "renew": ("board", "Renew the lease of a claim of yours."),
     "update": ("board", "Change an open item of yours."),
     "delete": ("board", "Withdraw an open item of yours."),
     "sync": ("look", "Bring the clone level with upstream."),
     "review": ("reviewing", "Show what a branch or pull request would change."),
+    "inbox": ("inbox", "List the open pull requests of the wasteland."),
+    "comment": ("inbox", "Write under a pull request."),
+    "approve": ("inbox", "Approve a pull request or branch at its head of now."),
+    "request-changes": ("inbox", "Say what must change in a pull request."),
     "merge": ("reviewing", "Land a reviewed branch or pull request upstream."),
+    "queue": ("inbox", "Land the approved pull requests in order."),
+    "evidence": ("evidence", "Show evidence, or check that it is still what was signed."),
+    "watch": ("watch", "Wait for new items, pull requests and verdicts."),
+    "fork": ("company", "Make a company's own wasteland out of another."),
+    "valve": ("company", "What comes in from the parent wasteland, and what goes up."),
+    "hub": ("hub", "Serve a hub of your own: users, forks, pull requests."),
+    "login": ("account", "Store a token for a hub, and make Dolt's key known to it."),
+    "logout": ("account", "Forget the token of a hub."),
     "orders": ("work", "Work orders out, work reports in."),
     "role": ("trust", "Show or change who is root, maintainer, validator."),
     "verify": ("trust", "Check signatures of stamps, completions or commits."),
@@ -65,7 +78,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"wasteland.cli.{COMMANDS[cmd_name][0]}")
-        found: click.Command = getattr(module, f"{cmd_name}_command")
+        found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

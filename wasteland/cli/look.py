@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
 from wasteland.cli.output import Out, block, cell, field, listed, verb
-from wasteland.errors import Unreachable, Usage
+from wasteland.errors import Unauthenticated, Unreachable, Usage
 from wasteland.text import show
 
 COLUMNS = (("ID", 12), ("TITLE", 40), ("PROJECT", 12), ("TYPE", 10), ("PRI", 4), ("POSTED BY", 16), ("STATUS", 10),
@@ -18,11 +19,13 @@ VIEWS = ("", "all", "mine", "upstream")
 
 def refreshed(out: Out) -> None:
     """Bring the clone level, or say that what follows is as of the last sync."""
-    from wasteland import sync
+    from wasteland import inbox, sync
 
     try:
         sync.refresh(out.node)
-    except Unreachable as error:
+        if out.node.config.mode == "pr" and out.node.hub is not None:
+            inbox.inbox(out.node, fetch=False)
+    except (Unreachable, Unauthenticated) as error:
         out.node.notice(f"shown as of the last sync: {error.message}")
 
 
@@ -60,10 +63,10 @@ def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, *
     if out.as_json:
         out.result([one.to_json() for one in found], ())
     else:
-        out.result(None, _table(found, long))
+        out.result(None, _table(found, long, out.node.clock()))
 
 
-def _table(found: list[Any], long: bool) -> list[str]:
+def _table(found: list[Any], long: bool, now: datetime) -> list[str]:
     if not found:
         return ["No wanted items found."]
     lines = [f"Wanted items ({len(found)}):", ""]
@@ -80,6 +83,20 @@ def _table(found: list[Any], long: bool) -> list[str]:
         lines.append("  " + row.rstrip() + (f"  ({show(one.branch)})" if one.branch else ""))
         if long and item.description:
             lines.append(f"      {show(item.description)[:400]}")
+        lines += _waiting(one, now)
+    return lines
+
+
+def _waiting(one: Any, now: datetime) -> list[str]:
+    """What waits in others' pull requests for an item, and a lease that has run out."""
+    from wasteland import inbox, lease
+
+    lines = [
+        f"      {', '.join(p.verbs)} by {show(p.rig)} waits in pull request #{p.number}, {inbox.age(p.opened, now)} old"
+        for p in one.pending
+    ]
+    if one.lease and lease.state(one.lease, now) != lease.RUNNING:
+        lines.append(f"      claim of {show(one.lease.rig)}: {lease.sentence(one.lease, now)}")
     return lines
 
 
@@ -91,10 +108,12 @@ def status_command(out: Out, wanted_id: str) -> None:
     from wasteland import look
 
     card = look.status(out.node, wanted_id)
-    out.result(card.to_json(), _card(card))
+    out.result(card.to_json(), _card(card, out.node.clock()))
 
 
-def _card(card: Any) -> list[str]:
+def _card(card: Any, now: datetime) -> list[str]:
+    from wasteland.lease import sentence
+
     item = card.item
     priority = "" if item.priority is None else f"P{item.priority}"
     lines = [f"{show(item.id)}: {show(item.title)}", "", field("Status", item.status, width=12)]
@@ -107,6 +126,9 @@ def _card(card: Any) -> list[str]:
         lines.append(field("On main", card.main_status or "not there yet", width=12))
     if card.pull:
         lines.append(field("PR", f"#{card.pull.number} {card.pull.url}", width=12))
+    if card.lease:
+        lines.append(field("Lease", sentence(card.lease, now), width=12))
+    lines += _waiting(card, now)
     if item.description:
         lines += ["", *block("Description", item.description)]
     lines += _judged(card)
@@ -125,7 +147,7 @@ def _judged(card: Any) -> list[str]:
         signed = "signed" if done.block_hash else "unsigned"
         lines += ["", f"  Completion {show(done.id)} by {show(done.completed_by)}, {signed}"]
         lines += block("Evidence", done.evidence or "")
-        lines += _evidence(card.evidence or {})
+        lines += _evidence(card.evidence)
     if card.stamp:
         stamp = card.stamp
         valence = stamp.valence if isinstance(stamp.valence, dict) else {}
@@ -138,17 +160,17 @@ def _judged(card: Any) -> list[str]:
     return lines
 
 
-def _evidence(manifest: dict[str, Any]) -> list[str]:
-    """What the worker signed about a commit: base, head, patch and gates."""
-    if manifest.get("kind") != "git":
+def _evidence(manifest: dict[str, Any] | None) -> list[str]:
+    """What the worker signed of the evidence; of one that we do not understand, why."""
+    from wasteland.errors import BadSignature
+    from wasteland.manifest import checked_manifest, lines_of
+
+    if not manifest or manifest.get("kind") == "text":
         return []
-    lines = [
-        f"    commit {show(manifest['head'])} on {show(manifest['base'])}",
-        f"    patch  {show(manifest['patch_sha256'])}",
-    ]
-    for gate in manifest.get("gates") or []:
-        lines.append(f"    gate   {show(' '.join(gate['argv']))}: exit {show(gate['exit'])}")
-    return lines
+    try:
+        return [f"    {line}" for line in lines_of(checked_manifest(manifest))]
+    except BadSignature as error:
+        return [f"    {show(error.message)}"]
 
 
 @click.command("me")
@@ -186,12 +208,13 @@ def standing_lines(standing: dict[str, Any]) -> list[str]:
 
 @click.command("sync")
 @click.option("--dry-run", is_flag=True, help="Fetch, and only say what would come.")
+@click.option("--upgrade", is_flag=True, help="Take a new major version of upstream's schema over.")
 @verb
-def sync_command(out: Out, dry_run: bool) -> None:
+def sync_command(out: Out, dry_run: bool, upgrade: bool) -> None:
     """Bring the clone level with upstream; nothing unpushed is lost."""
     from wasteland import sync
 
-    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run)
+    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade)
     lines = [f"Local fork: {out.node.config.local_dir}", ""]
     if dry_run:
         lines.append("~ Dry run — checking upstream for changes...")

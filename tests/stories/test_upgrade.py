@@ -1,0 +1,95 @@
+"""What of upstream's schema is taken over at a sync."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import User, World
+from tests.stories.test_pr_mode import OPEN, python
+
+
+@pytest.fixture
+def pair(world: World) -> tuple[User, User]:
+    poster = world.create("poster")
+    return poster, world.join("worker", by=poster)
+
+
+def ddl(user: User, *statements: str, message: str = "schema") -> None:
+    """Change upstream's schema, as its owner can with Dolt itself."""
+    words = [*statements, f"CALL DOLT_COMMIT('-Am', '{message}')"]
+    python(user, OPEN + f"d.as_root({words!r})\nd.push('origin', 'main')")
+
+
+VERSION = "UPDATE _meta SET value = '{}' WHERE `key` = 'schema_version'"
+
+
+def test_a_minor_version_that_only_adds_is_taken(pair):
+    poster, worker = pair
+    ddl(poster, "ALTER TABLE wanted ADD COLUMN bounty INT", "CREATE TABLE guilds (id INT PRIMARY KEY)",
+        VERSION.format("1.3"))  # fmt: skip
+    done = worker.wl("sync").ok()
+    assert "grew" in done.err
+    assert python(worker, OPEN + "print('bounty' in d.columns('wanted'))") == "True"
+    item = poster.json("post", "--title", "After the upgrade", "--no-push")
+    assert item["item"]["status"] == "open"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["ALTER TABLE wanted ADD COLUMN bounty INT"],
+        ["ALTER TABLE wanted DROP COLUMN sandbox_scope", VERSION.format("1.3")],
+        ["ALTER TABLE wanted ADD COLUMN must INT NOT NULL", VERSION.format("1.3")],
+        ["CREATE TABLE guilds (id INT PRIMARY KEY)"],
+        ["CREATE TRIGGER t BEFORE INSERT ON wanted FOR EACH ROW SET NEW.title = 'x'", VERSION.format("1.9")],
+        ["CREATE TRIGGER t BEFORE INSERT ON wanted FOR EACH ROW SET NEW.title = 'x'", VERSION.format("2.0")],
+    ],
+)
+def test_what_no_version_announces_and_what_is_no_table_is_never_taken(pair, statements):
+    poster, worker = pair
+    before = python(worker, OPEN + "print(d.hash_of('main'))")
+    ddl(poster, *statements)
+    for words in (["sync"], ["sync", "--upgrade"]):
+        refused = worker.wl(*words)
+        assert refused.code == 6
+        assert "not rows" in refused.err
+    assert python(worker, OPEN + "print(d.hash_of('main'))") == before
+
+
+def test_a_major_version_is_explained_and_taken_on_request(pair):
+    poster, worker = pair
+    ddl(poster, "ALTER TABLE wanted ADD COLUMN must INT NOT NULL DEFAULT 0", VERSION.format("2.0"))
+    refused = worker.wl("sync")
+    assert refused.code == 6
+    assert "2.0" in refused.err
+    assert "--upgrade" in refused.err
+    worker.ok("sync", "--upgrade")
+    assert python(worker, OPEN + "print('must' in d.columns('wanted'))") == "True"
+    worker.ok("sync")
+
+
+def test_a_table_of_ours_may_come_later(pair):
+    poster, worker = pair
+    ddl(poster, "CREATE TABLE wl_notes (id INT PRIMARY KEY)")
+    assert "wl_notes" in worker.wl("sync").ok().err
+
+
+def test_the_forks_main_follows_upstreams(pair):
+    poster, worker = pair
+    poster.ok("merge", str(poster.json("post", "--title", "New")["pull"]["number"]))
+    worker.ok("sync")
+    code = "d.fetch('origin'); print(d.hash_of('origin/main') == d.hash_of('upstream/main'))"
+    assert python(worker, OPEN + code) == "True"
+
+
+def test_a_rewritten_upstream_is_refused_with_both_heads(pair):
+    poster, worker = pair
+    before = python(worker, OPEN + "print(d.hash_of('upstream/main'))")
+    python(poster, OPEN + "d.as_root([\"CALL DOLT_RESET('--hard', 'HEAD~1')\", \"UPDATE rigs SET display_name = 'x'\","
+           " \"CALL DOLT_COMMIT('-Am', 'other')\"])\nd.push('origin', 'main', force=True)")  # fmt: skip
+    after = python(poster, OPEN + "print(d.hash_of('main'))")
+    refused = worker.wl("sync")
+    assert refused.code == 6
+    assert before in refused.err
+    assert after in refused.err
+    assert python(worker, OPEN + "print(d.hash_of('main'))") == before

@@ -1,0 +1,153 @@
+"""The merge queue for data: approved pull requests land in order, each judged anew on what has landed before it.
+
+What holds lands.  What conflicts stays open; both authors are told which rows
+and columns, who was first, and what else is free.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from wasteland import land, respond, sync
+from wasteland.commons import wanted
+from wasteland.errors import NotFound, Refused, Unreachable, WastelandError
+from wasteland.forks import Pinned, fetched, pin
+from wasteland.hub import Pull
+from wasteland.lifecycle import OPEN
+from wasteland.node import Node, need_hub
+from wasteland.policy import AUTO, REVIEW
+from wasteland.review import Review, code, examine
+from wasteland.verdicts import APPROVE
+
+LANDED, WOULD, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
+    "landed", "would land", "waiting", "conflict", "refused", "moved", "gone"
+)  # fmt: skip
+FREE = 3  # items that are offered to somebody whose claim came second
+LOOK_BACK = 1000  # commits in which the landing of a rival is looked for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the queue made of one pull request, and why."""
+
+    pull: int
+    source: str
+    state: str
+    detail: str = ""
+    head: str = ""
+    commit: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl queue --json` prints it."""
+        return {name: value for name, value in vars(self).items() if value != ""}
+
+
+def run(node: Node, *, auto: bool = False, dry_run: bool = False) -> Iterator[Outcome]:
+    """Take the open pull requests in order, and land what is approved; with `auto`, also what needs no person.
+
+    Refused for who may not merge here.  Raises Unreachable where upstream does
+    not answer any more; what was landed before stays landed.
+    """
+    land.need_maintainer(node)
+    with node.db.locked():
+        sync.refresh(node)
+        for pull in need_hub(node).pulls(node.config.org, node.config.db):
+            yield _one(node, pull, auto=auto, dry_run=dry_run)
+
+
+def _one(node: Node, pull: Pull, *, auto: bool, dry_run: bool) -> Outcome:
+    source = str(pull.source)
+    try:
+        head = fetched(node, pull.source)
+        found = pin(node, source, pull.source.org, head, sync.upstream_head(node), pull)
+    except (NotFound, Refused, Unreachable) as error:
+        return Outcome(pull.number, source, GONE, error.message)
+    if land.already(node, found):
+        return _land(node, pull, found, dry_run=dry_run)
+    said = respond.verdict(node, pull, head)
+    if said is None and not auto:
+        older = [one.head for one in respond.book(node).of(source) if one.kind == APPROVE]
+        why = f"approved at {older[-1]}, which it is no more" if older else "not approved"
+        return Outcome(pull.number, source, MOVED if older else WAITING, why, head)
+    if said is not None and said.kind != APPROVE:
+        return Outcome(pull.number, source, WAITING, f"{said.kind} by {said.by}", head)
+    seen = examine(node, found)
+    if seen.conflicts:
+        if not dry_run:
+            _tell(node, pull, seen)
+        return Outcome(pull.number, source, CONFLICT, _where(seen), head)
+    if seen.judgement.verdict not in ((AUTO, REVIEW) if said else (AUTO,)):
+        reasons = [f.detail for f in seen.judgement.findings if f.verdict == seen.judgement.verdict]
+        state = WAITING if seen.judgement.verdict == REVIEW else REFUSED
+        return Outcome(pull.number, source, state, "; ".join(reasons) or "it changes nothing", head)
+    return _land(node, pull, found, dry_run=dry_run)
+
+
+def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:
+    source = str(pull.source)
+    if dry_run:
+        return Outcome(pull.number, source, WOULD, head=found.head)
+    try:
+        landed = land.land(node, found)
+    except Unreachable:
+        raise
+    except WastelandError as error:
+        return Outcome(pull.number, source, REFUSED, error.message, found.head)
+    respond.book(node).forget(source)
+    return Outcome(pull.number, source, LANDED, head=found.head, commit=landed.commit)
+
+
+def _where(seen: Review) -> str:
+    """The rows and columns that conflict, in words."""
+    return "; ".join(f"{c.table} {c.key} ({', '.join(c.columns)})" for c in seen.conflicts)
+
+
+def _tell(node: Node, pull: Pull, seen: Review) -> None:
+    """Tell both authors of a conflict, once for each commit: what, who was first, what is free."""
+    if respond.book(node).told(str(pull.source), seen.pinned.head):
+        return
+    hub, config = need_hub(node), node.config
+    lines = [f"This does not merge any more: {code(_where(seen))}."]
+    for item in sorted({c.key for c in seen.conflicts if c.table == "wanted"}):
+        lines += _first(node, item)
+        rival = _landing(node, item)
+        if rival is not None and rival != pull.number:
+            lines.append(f"It landed with pull request #{rival}.")
+            _comment(node, rival, f"Pull request #{pull.number} also changes {code(item)}, and comes second.")
+    lines += ["", _free(node)]
+    hub.comment(config.org, config.db, pull.number, node.handle, "\n".join(lines))
+
+
+def _comment(node: Node, number: int, text: str) -> None:
+    try:
+        need_hub(node).comment(node.config.org, node.config.db, number, node.handle, text)
+    except WastelandError as error:
+        node.notice(f"pull request {number} was not told: {error.message}")
+
+
+def _first(node: Node, item_id: str) -> list[str]:
+    found = wanted.get(node.db.at("main"), item_id)
+    if found is None:
+        return []
+    held = f", held by {code(found.claimed_by)}" if found.claimed_by else ""
+    return [f"{code(item_id)} is {code(str(found.status))} upstream{held}: that change was first."]
+
+
+def _landing(node: Node, item_id: str) -> int | None:
+    """The pull request with which the last change of an item landed, by the landing's own words."""
+    told = re.compile(rf"wl merge: #([0-9]+) \S+/{re.escape(item_id)}\Z")
+    for commit in node.db.log("main", limit=LOOK_BACK):
+        if found := told.match(commit.message.partition("\n")[0]):
+            return int(found[1])
+    return None
+
+
+def _free(node: Node) -> str:
+    """A few open items, for somebody whose claim came second."""
+    items = wanted.listing(node.db.at("main"), {"status": OPEN}, FREE)
+    if not items:
+        return "No other item is open now."
+    return "\n".join(["Open now:", *(f"- {code(item.id)} {code(item.title)}" for item in items)])

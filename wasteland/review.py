@@ -20,6 +20,7 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Unreachable, Usage
 from wasteland.forks import Pinned, pinned
 from wasteland.hub import Pull
+from wasteland.lease import Lease, sentence
 from wasteland.models import RowConflict, RowDiff, jsonable
 from wasteland.node import Node, need_hub
 from wasteland.policy import REVIEW, Judgement, Upstream, judge, objects
@@ -247,10 +248,12 @@ def create_pull(node: Node, branch: str) -> Pull:
 
 
 def summary(node: Node, branch: str) -> str:
-    """The row diff of a branch as Markdown, for a pull request's text; strangers' text is quoted as code."""
+    """What a branch changes, as Markdown for a pull request: its lease, and its rows; strangers' text is code."""
     base = node.db.merge_base(branch, "main")
     rows = node.db.diff_all(str(base), node.db.hash_of(branch))
-    return markdown(branch, rows)
+    held = [lease for row in rows if row.table == "wl_leases" and (lease := Lease.of(row.new)) is not None]
+    leased = [f"The claim of {code(one.wanted_id)} is {sentence(one, node.clock())}.\n\n" for one in held]
+    return "".join(leased) + markdown(branch, rows)
 
 
 def markdown(title: str, rows: Sequence[RowDiff]) -> str:

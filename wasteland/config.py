@@ -31,7 +31,7 @@ KNOWN = (
 
 OWN = {
     "wasteland_id": str, "roles_sha256": str, "roles_version": int, "seen_upstream": str, "server_idle": int,
-    "hub": str, "evidence_hosts": str,
+    "hub": str, "evidence_hosts": str, "leveled_at": int,
 }  # fmt: skip
 
 

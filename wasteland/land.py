@@ -191,7 +191,7 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
         _close(node, landed, pin.pull.number)
         step("closed")
     if push:
-        sync.level_fork(node)
+        sync.level_fork(node, lazy=True)
     if not keep_branch and node.db.is_branch(pin.source):
         sync.drop(node, pin.source, push=push)
 

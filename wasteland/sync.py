@@ -23,6 +23,7 @@ from wasteland.upgrade import check as check_schema
 MAIN = "main"
 TRAILER = "Wasteland-Head: "
 ATTEMPTS = 8
+LAG = 600  # seconds that the fork's main may be behind upstream's
 
 Result = TypeVar("Result")
 
@@ -160,17 +161,24 @@ def upstream_head(node: Node) -> str:
     return node.db.find(f"{node.upstream_remote}/{MAIN}") or node.db.hash_of(MAIN)
 
 
-def level_fork(node: Node) -> None:
+def level_fork(node: Node, *, lazy: bool = False) -> None:
     """Bring the fork's main level with upstream's: by a push, or over the hub's API where pushing is not possible.
 
     Peers make branches from the fork's main; one that lags makes them work on
-    items that are not there.  Commits that the fork has of its own stay.
+    items that are not there.  We do not, so with `lazy` it may lag for some
+    minutes: the push costs three times what the fetch did.  Commits that the
+    fork has of its own stay.
     """
     if node.upstream_remote == "origin":
         return
     theirs = upstream_head(node)
     if node.db.find(f"origin/{MAIN}") == theirs or node.db.hash_of(MAIN) != theirs:
         return
+    now = int(node.clock().timestamp())
+    if lazy and 0 <= now - node.config.node.get("leveled_at", 0) < LAG:
+        return
+    node.config.node["leveled_at"] = now
+    node.config.save_node()
     try:
         node.db.push("origin", MAIN)
     except Unauthenticated as error:
@@ -311,11 +319,12 @@ def net_change(node: Node, branch: str) -> bool:
     )
 
 
-def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False) -> dict[str, object]:
+def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False, level: bool = False) -> dict[str, object]:
     """Bring everything level: main, the fork's main, landed branches, and say what changed.
 
     With `dry_run`, only fetch and count the rows that would come; with
-    `upgrade`, take a new major version of the schema over.
+    `upgrade`, take a new major version of the schema over; with `level`, the
+    fork's main does not lag even for minutes.
     """
     db = node.db
     with db.locked():
@@ -329,7 +338,7 @@ def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False) -> dict[st
             return {"dry_run": True, "head": before, "upstream": theirs, "incoming": incoming}
         integrate(node, upgrade=upgrade)
         cleaned = _clean(node)
-        level_fork(node)
+        level_fork(node, lazy=not level)
     node.config.last_sync_at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     node.config.save()
     counts = wanted.counts(db)

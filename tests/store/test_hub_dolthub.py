@@ -108,7 +108,7 @@ def test_the_hub_tells_who_we_are_and_refuses_a_token_that_is_none(place):
     stranger = DolthubHub(place.as_user("bob").site, "wl_nobody", place.folder / "x")
     with pytest.raises(Unauthenticated) as failed:
         stranger.whoami()
-    assert failed.value.hint == "wl login"
+    assert failed.value.hint.startswith("wl login --hub http")
     assert "wl_nobody" not in str(failed.value)
 
 
@@ -326,7 +326,7 @@ def everything(place: Place) -> None:
     """What a rig does with a hub, from fork to merge; each effect is there once at the end, whatever was lost."""
     bob, acme = place.as_user("bob"), place.as_user("acme")
     bob.wait(bob.fork("acme", place.db, "bob"))
-    for number in range(4):
+    for number in range(2):
         assert bob.write("bob", place.db, "main", "wl/bob/w-1", ROW.format(20 + number, f"n{number}"))
     source = Branch("bob", place.db, "wl/bob/w-1")
     opened = bob.open_pull(source, place.main(), "one", "text", "bob")
@@ -336,9 +336,9 @@ def everything(place: Place) -> None:
 
     truth = place.as_user("acme")
     log = truth.read("bob", place.db, "wl/bob/w-1", "SELECT commit_hash FROM dolt_log('main..wl/bob/w-1')")
-    assert len(log) == 4
+    assert len(log) == 2
     assert [row["id"] for row in truth.read("acme", place.db, "main", "SELECT id FROM t ORDER BY id")] == [
-        "1", "20", "21", "22", "23",
+        "1", "20", "21",
     ]  # fmt: skip
     pulls = truth.pulls("acme", place.db, state=None)
     assert [one.state for one in pulls if one.source == source].count(MERGED) == 1
@@ -346,14 +346,16 @@ def everything(place: Place) -> None:
     assert truth.pull("acme", place.db, opened.number).title == "two"
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [{"rate_limit": 7}, {"error_before": 3}, {"error_after": 1}, {"error_after": 2}, {"drop_after": 1},
-     {"drop_after": 2}, {"lost_poll": "404"}, {"lost_poll": "never"}, {"fork_lag": 1}, {"spelling": "old"},
-     {"spelling": "new"}, {"delay": 0.02}, {"stale": 1}, {"token_header_case": True},
-     {"error_after": 3, "error_before": 5, "stale": 0.5}],
-    ids=str,
-)  # fmt: skip
+FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("v1alpha1", {"error_after": 1}), ("v1alpha1", {"drop_after": 2}), ("v1alpha1", {"error_before": 4}),
+    ("v1alpha1", {"lost_poll": "404"}), ("v1alpha1", {"spelling": "old"}), ("v1alpha1", {"spelling": "new"}),
+    ("v1alpha1", {"stale": 1}), ("v1alpha1", {"token_header_case": True}),
+    ("v2", {"error_after": 2}), ("v2", {"drop_after": 1}), ("v2", {"lost_poll": "never"}), ("v2", {"rate_limit": 9}),
+    ("v2", {"fork_lag": 1}), ("v2", {"error_after": 3, "error_before": 5, "stale": 0.5, "delay": 0.01}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "fault"), FAULTS, ids=str, indirect=["place"])
 def test_nothing_is_lost_or_done_twice_whatever_the_hub_does(place, fault):
     place.server.faults(**fault)
     everything(place)
@@ -370,7 +372,7 @@ def test_a_merge_that_lies_is_an_error(place):
     assert place.values(acme, "acme") == {"1": "a"}
 
 
-@pytest.mark.parametrize("fault", [{"error_after": 1}, {"drop_after": 1}, {"error_before": 2}], ids=str)
+@pytest.mark.parametrize("fault", [{"error_after": 1}, {"drop_after": 1}, {"error_before": 3}], ids=str)
 def test_a_comment_is_made_once_or_said_to_be_unknown(place, fault):
     bob = place.forked()
     bob.open_pull(place.branch(bob, "bob", "b", ROW.format(2, "b")), place.main(), "t", "", "bob")

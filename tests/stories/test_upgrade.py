@@ -77,7 +77,7 @@ def test_a_table_of_ours_may_come_later(pair):
 def test_the_forks_main_follows_upstreams(pair):
     poster, worker = pair
     poster.ok("merge", str(poster.json("post", "--title", "New")["pull"]["number"]))
-    worker.ok("sync")
+    worker.ok("sync", "--level")
     code = "d.fetch('origin'); print(d.hash_of('origin/main') == d.hash_of('upstream/main'))"
     assert python(worker, OPEN + code) == "True"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wasteland.errors import Conflict, NotFound, Refused, WastelandError
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.hub import CLOSED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.hub.known import Detail, Known, locked
 from wasteland.hub.operations import MAIN, Operations, literal
@@ -23,6 +23,7 @@ from wasteland.text import name
 __all__ = ["DolthubHub", "Site", "discover"]
 
 TITLE, BODY = 255, 60_000  # characters; longer texts are cut
+NOWHERE = 999_999_999  # the number of no pull request
 BATCH = 500  # branches in one answer of SQL, which is cut at 1000
 
 
@@ -163,6 +164,35 @@ class DolthubHub:
                 raise
         return True
 
+    def knows_key(self, public_key: str) -> bool | None:
+        """Whether the key of `dolt creds` is known as this user's; None where the hub does not tell."""
+        if not self.site.keys:
+            return None
+        try:
+            return public_key in Rest2(self._session.wire).public_keys()
+        except (Refused, Unauthenticated):
+            return None
+
+    def may_write(self, org: str, db: str) -> bool | None:
+        """Whether the token has rights to write; None where the hub did not tell.
+
+        Asked with an empty comment under a pull request that cannot be there: nothing can come of it.
+        """
+        try:
+            self._session.ask(lambda rest: rest.comment(_org(org), _db(db), NOWHERE, ""))
+        except Unauthenticated:
+            return False
+        except (NotFound, Conflict, Refused):
+            return True
+        except WastelandError:
+            return None
+        return None
+
+    @property
+    def away(self) -> float | None:
+        """By how many seconds this machine's clock is ahead of the hub's; None before an answer told."""
+        return self._session.wire.away
+
     def pulls(self, org: str, db: str, *, state: str | None = OPEN) -> list[Pull]:
         """Pull requests by number; what is not known of them yet costs one request each."""
         found = self._session.ask(lambda rest: rest.pulls(_org(org), _db(db), state), (org, db))
@@ -223,8 +253,7 @@ class DolthubHub:
             if found.body != body:
                 changes["description"] = body
             if changes:
-                number = found.number
-                self._session.ask(lambda rest: rest.edit(target.org, target.db, number, changes))
+                self._edit(target.org, target.db, found.number, changes)
             return replace(found, title=title, body=body)
 
     def _opened(self, source: Branch, target: Branch, title: str, body: str) -> Pull:
@@ -294,13 +323,27 @@ class DolthubHub:
     def close(self, org: str, db: str, number: int, *, landed: str | None = None) -> None:
         """Close a pull request; one that is not open stays as it is."""
         try:
-            self._session.ask(lambda rest: rest.edit(_org(org), _db(db), number, {"state": CLOSED}))
+            self._edit(_org(org), _db(db), number, {"state": CLOSED})
         except (Conflict, Refused):
             found = self._look(org, db, number)
             if found is None:
                 raise NotFound(f"{org}/{db} has no pull request {number}", about=str(number)) from None
             if found.state == OPEN:
                 raise
+
+    def _edit(self, org: str, db: str, number: int, changes: dict[str, str]) -> None:
+        """Change a pull request; where the answer is lost, a look says whether it has changed."""
+
+        def send() -> bool:
+            self._session.ask(lambda rest: rest.edit(org, db, number, changes))
+            return True
+
+        def look() -> bool | None:
+            seen = self._look(org, db, number)
+            now = {"title": seen.title, "description": seen.body, "state": seen.state} if seen else {}
+            return changes.items() <= now.items() or None
+
+        self._session.once(send, look)
 
     def _look(self, org: str, db: str, number: int) -> Summary | None:
         return self._session.ask(lambda rest: rest.pull(org, db, number), (org, db))

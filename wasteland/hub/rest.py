@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -22,7 +22,7 @@ import httpx2
 
 from wasteland.errors import NotFound, Unauthenticated, Unreachable
 from wasteland.hub import Branch, Comment
-from wasteland.hub.shapes import Summary, plain
+from wasteland.hub.shapes import EPOCH, Summary, plain, time_of
 from wasteland.text import show
 
 AT_ONCE = 8
@@ -48,11 +48,12 @@ class NoRoute(NotFound):
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and what came with it; `body` is None where that was not JSON."""
+    """A status and what came with it; `body` is None where that was not JSON, the names of headers are small."""
 
     status: int
     body: Any
     wish: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def object(self) -> dict[str, Any]:
@@ -123,7 +124,10 @@ class Rest(Protocol):
 
 
 class Wire:
-    """The requests to one hub, with the token of one user.  `calls` counts them."""
+    """The requests to one hub, with the token of one user.  `calls` counts them.
+
+    `away` is by how many seconds this machine's clock is ahead of the hub's, where the hub tells the time.
+    """
 
     def __init__(
         self,
@@ -138,6 +142,7 @@ class Wire:
         self.api = api
         self.host = urlsplit(api).netloc
         self.calls = 0
+        self.away: float | None = None
         self.sleep = sleep
         self._token = token
         self._count = threading.Lock()
@@ -270,7 +275,10 @@ class Wire:
             finally:
                 response.close()
         to = response.headers.get("location", "") if response.status_code in REDIRECTS else ""
-        return Answer(response.status_code, _json(data), _wish(response.headers.get("retry-after"))), to
+        came = {name.lower(): value for name, value in response.headers.items()}
+        told = time_of(came.get("date"))
+        self.away = time.time() - told.timestamp() if told != EPOCH else self.away
+        return Answer(response.status_code, _json(data), _wish(came.get("retry-after")), came), to
 
 
 def _json(data: bytearray) -> Any:

@@ -21,7 +21,14 @@ PAGES = 100
 TEXTS = {
     "token": ("invalid authorization",),
     "scope": ("api token is not allowed",),
-    "missing": ("no such repository", "branch not found", "no such ref", "repository not found", "no such pull"),
+    "missing": (
+        "no such repository",
+        "branch not found",
+        "no such ref",
+        "repository not found",
+        "no such pull",
+        "no such operation",
+    ),
     "exists": ("already exists",),
     "unchanged": ("sqlwrite.tocommitid",),
 }
@@ -81,6 +88,8 @@ class Rest1:
         words = _words(found, plain(found.get("res_details")))
         if _says("unchanged", words):
             return Job("succeeded")
+        if _says("missing", words) and answer.status >= 400:
+            return Job("lost")
         if _says("token", words) or answer.status in (401, 403):
             self._fail(answer)
         return self._job(answer.status, found, self.wire.shown(words))
@@ -141,8 +150,8 @@ class Rest1:
         return number_of(found)
 
     def edit(self, org: str, db: str, number: int, changes: Mapping[str, str]) -> None:
-        """Change a pull request; saying it twice is the same as once."""
-        self._done(self._send("PATCH", _path(org, db, "pulls", str(number)), None, changes, repeat=True))
+        """Change a pull request."""
+        self._done(self._send("PATCH", _path(org, db, "pulls", str(number)), None, changes))
 
     def comment(self, org: str, db: str, number: int, text: str) -> None:
         """Add a comment."""
@@ -182,12 +191,9 @@ class Rest1:
         return self._done(self._send("POST", path, None, json))
 
     def _send(
-        self, method: str, path: str, params: Mapping[str, str] | None = None, json: Mapping[str, Any] | None = None,
-        *, repeat: bool = False,
-    ) -> Answer:  # fmt: skip
-        return self.wire.request(
-            method, f"api/{self.version}/{path}", scheme="token", params=params, json=json, repeat=repeat
-        )
+        self, method: str, path: str, params: Mapping[str, str] | None = None, json: Mapping[str, Any] | None = None
+    ) -> Answer:
+        return self.wire.request(method, f"api/{self.version}/{path}", scheme="token", params=params, json=json)
 
     def _done(self, answer: Answer) -> dict[str, Any]:
         """The answer's object; the error that it is where it is one, also with status 200."""
@@ -195,8 +201,8 @@ class Rest1:
         word = told(found, ("query_execution_status", "status")) or ""
         if answer.status >= 300 or word.lower() == "error":
             self._fail(answer)
-        if answer.body is None:
-            raise Unreachable(f"{self.wire.host} does not answer in JSON", about=self.wire.host)
+        if not isinstance(answer.body, dict):
+            raise not_json(self.wire)
         return found
 
     def _fail(self, answer: Answer) -> NoReturn:
@@ -234,6 +240,13 @@ def scope(wire: Wire, said: str) -> Unauthenticated:
 def named(wire: Wire) -> str:
     """How `wl login` names a hub; DoltHub needs no name."""
     return "" if is_dolthub(wire.api) else f" --hub {wire.api}"
+
+
+def not_json(wire: Wire) -> Unreachable:
+    """The error for an answer that no hub gives."""
+    return Unreachable(
+        f"{wire.host} does not answer in JSON", about=wire.host, hint=f"is {wire.api} the address of a hub's API?"
+    )
 
 
 def too_many(host: str) -> WastelandError:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Branch, Comment
 from wasteland.hub.rest import Answer, Job, NoRoute, Wire
-from wasteland.hub.rest1 import PAGES, TEXTS, no_token, scope, too_many
+from wasteland.hub.rest1 import PAGES, TEXTS, no_token, not_json, scope, too_many
 from wasteland.hub.shapes import (
     Summary,
     columns_of,
@@ -114,8 +114,8 @@ class Rest2:
         return number_of(plain(found))
 
     def edit(self, org: str, db: str, number: int, changes: Mapping[str, str]) -> None:
-        """Change a pull request; saying it twice is the same as once."""
-        self._data(self._send("PATCH", _database(org, db, "pulls", str(number)), json=changes, repeat=True))
+        """Change a pull request."""
+        self._data(self._send("PATCH", _database(org, db, "pulls", str(number)), json=changes))
 
     def comment(self, org: str, db: str, number: int, text: str) -> None:
         """Add a comment."""
@@ -199,7 +199,7 @@ class Rest2:
         if answer.status == 204:
             return None
         if not isinstance(answer.body, dict):
-            raise Unreachable(f"{self.wire.host} does not answer in JSON", about=self.wire.host)
+            raise not_json(self.wire)
         return answer.body.get("data")
 
     def _fail(self, answer: Answer) -> NoReturn:

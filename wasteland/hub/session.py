@@ -15,7 +15,7 @@ from wasteland.hub.site import Site, discover, site_cache
 
 PATIENCE = 20.0  # seconds for which a hub may not show yet what it has done
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 4.0
-SENDS = 3
+SENDS = 5
 
 Found = TypeVar("Found")
 
@@ -53,7 +53,8 @@ class Session:
             try:
                 return self._routed(call)
             except NotFound:
-                if not any(self._is_young(one) for one in databases):
+                young = [one for one in databases if self._is_young(one)]
+                if not young or (pause > FIRST_PAUSE and all(self._routed(_exists(one)) for one in young)):
                     raise
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)
@@ -82,7 +83,7 @@ class Session:
     def once(self, send: Callable[[], Found], look: Callable[[], Found | None]) -> tuple[Found, int]:
         """What `send` gives, and how often it was sent; before it is sent again, `look` says whether it was done.
 
-        Where neither an answer nor a look shows the outcome three times, Unsure.
+        Unsure where neither an answer nor a look has shown an outcome in the end.
         """
         lost: Unsure | None = None
         for sent in range(1, SENDS + 1):
@@ -110,3 +111,7 @@ class Session:
     def close(self) -> None:
         """End the connections."""
         self.wire.close()
+
+
+def _exists(database: tuple[str, str]) -> Callable[[Rest], bool]:
+    return lambda rest: rest.exists(*database)

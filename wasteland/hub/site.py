@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from wasteland import config as configuration
 from wasteland.config import Paths
-from wasteland.errors import Misconfigured, Unreachable, Usage
+from wasteland.errors import Misconfigured, NotFound, Unreachable, Usage
 from wasteland.text import show
 
 DOLTHUB = "https://www.dolthub.com"
@@ -139,7 +139,12 @@ def _ours(base: str, told: dict[str, Any]) -> Site:
 def _versions(wire: Any) -> tuple[str, ...]:
     """The generations that are there: without a token, v2 answers its user route with a problem and not with 404."""
     answer = wire.request("GET", "api/v2/user")
-    return VERSIONS if answer.status in (200, 400, 401, 403) and answer.object else VERSIONS[1:]
+    if answer.status in (200, 400, 401, 403) and answer.object:
+        return VERSIONS
+    # A read of SQL is what every hub of the older generation has, and says in JSON what it misses.
+    if not is_dolthub(wire.api) and not wire.request("GET", "api/v1alpha1/a/a/main", params={"q": "SELECT 1"}).object:
+        raise NotFound(f"there is no hub at {wire.api}: something else answers", about=wire.api, hint="--hub URL")
+    return VERSIONS[1:]
 
 
 def _forced(site: Site) -> Site:

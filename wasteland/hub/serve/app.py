@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,8 +18,10 @@ from wasteland.hub.serve.host import Host
 from wasteland.hub.serve.remote import RemoteProxy
 
 ROUTES = [*v1.ROUTES, *v2.ROUTES]
+STALE = (v1.read, v1.list_pulls, v1.get_pull, v2.read, v2.list_pulls, v2.get_pull)
 LARGEST = 4 << 20  # bytes of a body
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
+log = logging.getLogger(__name__)
 ABOUT = "/.well-known/wasteland-hub"
 
 
@@ -88,11 +91,12 @@ class App:
         except WastelandError as error:
             return failure(error)  # type: ignore[no-any-return]
         except Exception as error:
+            log.exception("a request failed")
             return failure(WastelandError(f"internal error: {type(error).__name__}"))  # type: ignore[no-any-return]
 
     def _called(self, call: Call, handler: Handler, path: str, query: str) -> Reply:
         """The handler's answer, or an earlier one where the fault `stale` says so."""
-        if call.method != "GET" or handler in (v1.poll_write, v1.poll_merge, v1.poll_fork, v2.operation):
+        if call.method != "GET" or handler not in STALE:
             return handler(call)
         key = (path, query, call.holder.user if call.holder else "")
         kept = self.host.faults.kept(key)

@@ -212,7 +212,7 @@ class Databases(Engine):
 
     @contextlib.contextmanager
     def _fetched(self, db: str, source: str, branch: str) -> Iterator[str]:
-        """A branch of another database as a remote's branch, for as long as it is needed."""
+        """The head of a branch of another database, which is here for as long as it is needed."""
         remote = f"from-{source}"
         with contextlib.closing(self.login("root", db)) as root:
             if root.rows("SELECT name FROM dolt_remotes WHERE name = %s", remote):
@@ -221,7 +221,8 @@ class Databases(Engine):
             root.run("CALL DOLT_REMOTE('add', %s, %s)", remote, url)
             try:
                 root.run("CALL DOLT_FETCH('--user', %s, %s, %s)", REMOTE_ACCOUNT, remote, branch)
-                yield f"{remote}/{branch}"
+                # By its hash: a branch of ours could have the same name as one of a remote.
+                yield root.one("SELECT hash FROM dolt_remote_branches WHERE name = %s", f"remotes/{remote}/{branch}")
             finally:
                 root.run("CALL DOLT_REMOTE('remove', %s)", remote)
 

@@ -7,6 +7,7 @@ here, so a right is decided in one place.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from functools import partial
@@ -29,6 +30,7 @@ NO_REPOSITORY = "no such repository"
 SCOPE = "API token is not allowed to operate on this resource"
 LONGEST = {"title": 500, "body": 100_000}
 WRITE_SECONDS = 60.0
+log = logging.getLogger(__name__)
 
 
 class Host:
@@ -82,22 +84,25 @@ class Host:
     def resolve(self, owner: str, repo: str, holder: Holder | None, *, write: bool) -> str:
         """The database of a repository for a clone, fetch or push."""
         found = self.repository(owner, repo, holder)
-        if write or found.empty:
-            try:
-                self.may_write(found, holder)
-            except Unauthenticated as error:
+        if not write and not found.empty:
+            return found.database
+        try:
+            self.may_write(found, holder)
+        except (Refused, Unauthenticated) as error:
+            if write:
                 raise Refused(error.message, about=str(found)) from error
-            except Refused:
-                if not write:
-                    raise NotFound(f"{found} has no data yet", about=str(found)) from None
-                raise
+            raise NotFound(f"{found} has no data yet", about=str(found)) from error
         return found.database
 
     def pushed(self, owner: str, repo: str, user: str | None) -> None:
         """Note what a push has brought; after the first one, the empty branch goes."""
         found = self.store.repository(owner, repo)
-        if found is not None:
-            self.looked(found)
+        try:
+            if found is not None:
+                self.looked(found)
+        except WastelandError as error:
+            # The push has arrived all the same; the next look sees what it brought.
+            log.warning("after a push to %s: %s", found, error.message)
 
     # Who may do what.
 
@@ -199,6 +204,7 @@ class Host:
     def looked(self, repo: Repository) -> None:
         """See which branches there are now: tell of the new heads, and keep the bare database resolvable."""
         with self._looking:
+            repo = self.store.repository_of(repo.id)
             found = self._heads(repo)
             if found and repo.empty:
                 self.engine.point(repo.database, "main" if "main" in found else min(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import uuid
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from wasteland.errors import NotFound, WastelandError
 from wasteland.hub.serve.store import Repository, Store, now
 
 WORKERS = 8
+log = logging.getLogger(__name__)
 PENDING, RUNNING, SUCCEEDED, FAILED = "pending", "running", "succeeded", "failed"
 
 
@@ -70,6 +72,7 @@ class Operations:
         except WastelandError as error:
             self.fail(job, error.message, error.code)
         except Exception as error:
+            log.exception("an operation failed")
             self.fail(job, f"internal error: {type(error).__name__}")
         else:
             self._set(job, SUCCEEDED, result)

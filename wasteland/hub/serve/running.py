@@ -71,6 +71,10 @@ def _run(app: Any, sock: socket.socket, tls: tuple[Path, Path] | None, ready: Ca
             await super().startup(sockets)
             ready()
 
+        async def on_tick(self, counter: int) -> bool:
+            return await super().on_tick(counter) or not databases.alive()
+
+    databases = app.host.engine.server
     server = Server(config)
 
     def end(*_: object) -> None:
@@ -80,6 +84,8 @@ def _run(app: Any, sock: socket.socket, tls: tuple[Path, Path] | None, ready: Ca
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.run(sockets=[sock])
+    if not databases.alive():
+        raise Unreachable("the database server has ended, so the hub has too", hint="see .hub/server.log")
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -104,7 +110,8 @@ def loopback(host: str) -> bool:
 def _bound(listen: str) -> socket.socket:
     host, port = address(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sends small answers at once; otherwise each waits 40 ms for the other side.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

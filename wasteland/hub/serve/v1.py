@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
-from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Usage, WastelandError
+from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Unauthenticated, Usage, WastelandError
 from wasteland.hub import OPEN
 from wasteland.hub.serve import pulls
-from wasteland.hub.serve.calls import Call, Reply, route
+from wasteland.hub.serve.calls import Call, Handler, Reply, route
 from wasteland.hub.serve.databases import NO_COMMIT
 from wasteland.hub.serve.engine import Answer, TooSlow
 from wasteland.hub.serve.operations import Job
@@ -26,7 +28,15 @@ TOKEN_NEEDS_REF = "Calls authenticated with a token must include a refName"  # n
 
 def failure(error: WastelandError) -> Reply:
     """An error as this generation says it: 400 and a text, hardly ever a status of its own."""
-    status = 403 if isinstance(error, Refused) else 409 if isinstance(error, Conflict) else 400
+    status = (
+        400
+        if isinstance(error, NotOpen)
+        else 403
+        if isinstance(error, Refused)
+        else 409
+        if isinstance(error, Conflict)
+        else 400
+    )
     message = "invalid authorization" if isinstance(error, Unauthenticated) else error.message
     return Reply(status, {
         "status": "Error", "message": message,
@@ -74,12 +84,22 @@ def fork(call: Call) -> Reply:
     })  # fmt: skip
 
 
-def _polled(call: Call, kind: str) -> Job:
-    name = call.query.get("operationName", "")
-    job = call.host.job(name.rpartition("/")[2], call.holder, kind)
-    if name not in (f"operations/{job.id}", _job_name(call, job)):
-        raise NotFound("no such operation")
-    return job
+def _poll(kind: str) -> Callable[[Callable[[Call, Job], Reply]], Handler]:
+    """A handler that is given the operation which the request names; 404 where there is none of this kind."""
+
+    def decorated(handler: Callable[[Call, Job], Reply]) -> Handler:
+        @functools.wraps(handler)
+        def wrapped(call: Call) -> Reply:
+            name = call.query.get("operationName", "")
+            try:
+                job = call.host.job(name.rpartition("/")[2], call.holder, kind)
+            except NotFound as error:
+                return Reply(404, {"status": "Error", "message": error.message})
+            return handler(call, job)
+
+        return wrapped
+
+    return decorated
 
 
 def _job_name(call: Call, job: Job) -> str:
@@ -91,9 +111,9 @@ def _done(call: Call, job: Job) -> bool:
     return job.ended and call.host.faults.word("lost_poll") != "never"
 
 
-def poll_fork(call: Call) -> Reply:
+@_poll("fork")
+def poll_fork(call: Call, job: Job) -> Reply:
     """How far a fork is."""
-    job = _polled(call, "fork")
     if job.state == "failed" and _done(call, job):
         return Reply(400, {"status": "Error", "message": job.error})
     found: dict[str, Any] = {"status": SUCCESS, "done": _done(call, job), "operation_name": f"operations/{job.id}"}
@@ -193,10 +213,10 @@ def write(call: Call) -> Reply:
     })  # fmt: skip
 
 
-def poll_write(call: Call) -> Reply:
+@_poll("sql_write")
+def poll_write(call: Call, job: Job) -> Reply:
     """How far a write is; a write without a commit is answered as the service does it, with 400."""
     repo = _repo(call)
-    job = _polled(call, "sql_write")
     if not _done(call, job):
         return Reply(200, {"_id": f"operations/{job.id}", "done": False, "res_details": None})
     if job.result.get("kind") == "Unchanged":
@@ -294,9 +314,9 @@ def merge(call: Call) -> Reply:
     })  # fmt: skip
 
 
-def poll_merge(call: Call) -> Reply:
+@_poll("merge")
+def poll_merge(call: Call, job: Job) -> Reply:
     """How far a merge is."""
-    job = _polled(call, "merge")
     done = _done(call, job)
     state = job.state if done or job.state in ("pending", "running") else "running"
     found: dict[str, Any] = {

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 
 from wasteland import config as configuration
-from wasteland import identity, sync
-from wasteland.commons import rigs, signatures
+from wasteland import hubcheck, identity, lease, sync
+from wasteland.commons import leases, rigs, signatures, wanted
 from wasteland.config import Paths
 from wasteland.dolt import binary
 from wasteland.errors import WastelandError
+from wasteland.findings import FAILURE, OK, WARNING, Finding
 from wasteland.node import Node, open_node
+from wasteland.upgrade import version
 
-OK, WARNING, FAILURE = "ok", "warning", "failure"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: ok, warning or failure."""
-
-    state: str
-    what: str
-    detail: str
-    hint: str = ""
+SCHEMA = 1  # the newest major version of a commons that this program knows
+SOON = timedelta(days=1)  # from now on, a lease that ends is said
 
 
 def examine(paths: Paths, upstream: str | None, *, fix: bool = False) -> list[Finding]:
-    """Look at programs, configuration, clone, key and upstream; with `fix`, mend what can be."""
+    """Look at programs, configuration, clone, key, upstream, hub and fork; with `fix`, mend what can be."""
     found = list(_programs())
     known = configuration.joined(paths)
     if not known and upstream is None:
@@ -54,10 +47,12 @@ def _guarded(paths: Paths, upstream: str, *, fix: bool) -> list[Finding]:
         return [Finding(FAILURE, upstream, error.message, error.hint or "")]
     found: list[Finding] = []
     try:
-        for look in (_clone, _dirty, _registered, _key, _roles, _upstream):
+        found += [_clone(node, fix), _dirty(node, fix)]
+        account = hubcheck.account(node, fix)
+        found += account
+        for look in (_upstream, _registered, _key, _roles, _schema, _leases):
             found.append(look(node, fix))
-            if found[-1].state == FAILURE and look is _clone:
-                break
+        found += hubcheck.commons(node, fix, reachable=hubcheck.is_reached(account))
     except WastelandError as error:
         found.append(Finding(FAILURE, upstream, error.message, error.hint or ""))
     finally:
@@ -97,9 +92,11 @@ def _dirty(node: Node, fix: bool) -> Finding:
 def _registered(node: Node, fix: bool) -> Finding:
     rig = rigs.get(node.db.at("main"), node.handle)
     if rig is None:
+        waits = node.db.is_branch(f"wl/register/{node.handle}")
         return Finding(
-            WARNING, "registration", f"{node.handle} is not registered upstream yet", "a maintainer merges it; wl sync"
-        )
+            WARNING, "registration", f"{node.handle} is not registered upstream yet",
+            "a maintainer merges its pull request; wl sync" if waits else "wl leave, then wl join asks again",
+        )  # fmt: skip
     return Finding(OK, "registration", f"{node.handle} of {rig.dolthub_org}")
 
 
@@ -124,9 +121,33 @@ def _roles(node: Node, fix: bool) -> Finding:
     return Finding(OK, "roles", f"version {document['version']}; {node.handle} holds {held}")
 
 
+def _schema(node: Node, fix: bool) -> Finding:
+    major, minor = version(node.db.at("main"))
+    if (major, minor) == (0, 0):
+        return Finding(WARNING, "schema", "this commons does not say its version")
+    if major > SCHEMA:
+        return Finding(
+            FAILURE, "schema", f"version {major}.{minor}; this program knows {SCHEMA}.x", "install a newer wl"
+        )
+    return Finding(OK, "schema", f"version {major}.{minor}")
+
+
+def _leases(node: Node, fix: bool) -> Finding:
+    """Leases of this rig's claims that end soon or have ended."""
+    main, now = node.db.at("main"), node.clock()
+    held = {one.id for one in wanted.listing(main, {"claimed_by": node.handle, "status": "claimed"}, 1000)}
+    mine = {item: one for item, one in leases.of_all(main).items() if one.rig == node.handle and item in held}
+    soon = [f"{item}: {lease.sentence(one, now)}" for item, one in sorted(mine.items()) if one.expires_at - now < SOON]
+    if soon:
+        return Finding(WARNING, "leases", "; ".join(soon), "wl renew, or wl unclaim")
+    return Finding(OK, "leases", f"{len(mine)} of this rig's claims, none ends within a day")
+
+
 def _upstream(node: Node, fix: bool) -> Finding:
+    if not node.has_remotes:
+        return Finding(OK, "upstream", "none: this wasteland is on this machine only")
     try:
         head = sync.refresh(node)
     except WastelandError as error:
-        return Finding(FAILURE, "upstream", error.message, error.hint or "")
+        return Finding(FAILURE, "upstream", error.message, hubcheck.hint_of(error) or hubcheck.reading(error))
     return Finding(OK, "upstream", f"{node.config.upstream} at {head}")

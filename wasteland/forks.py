@@ -97,11 +97,17 @@ def fetched(node: Node, source: Branch) -> str:
     remote = remote_of(node, source)
     try:
         node.db.fetch(remote)
-    except Unreachable as error:
-        if not need_hub(node).exists(source.org, source.db):
-            raise NotFound(f"there is no fork {source.org}/{source.db}", about=f"{source.org}/{source.db}") from error
+    except (NotFound, Unreachable) as error:
+        if isinstance(error, NotFound) or not need_hub(node).exists(source.org, source.db):
+            raise NotFound(
+                f"there is no fork {source.org}/{source.db}, or it is private", about=f"{source.org}/{source.db}",
+                hint="wl close N takes its pull request off the list",
+            ) from error  # fmt: skip
         raise
     head = node.db.find(f"{remote}/{source.name}")
     if head is None:
-        raise NotFound(f"the branch {show(source)} is gone", about=str(source))
+        raise NotFound(
+            f"the branch {show(source)} is gone", about=str(source),
+            hint="its author's next command pushes it again; wl close N takes its pull request off the list",
+        )  # fmt: skip
     return head

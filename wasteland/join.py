@@ -71,6 +71,8 @@ def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None 
     if remote_base is not None:
         if hub is not None:
             raise Usage("--remote-base and --hub exclude each other")
+        if "://" in remote_base:
+            raise Usage("--remote-base is a folder, not an address", hint="--hub URL names a hub")
         return Place("file", f"file://{Path(remote_base).absolute()}/{org}/{db}")
     from wasteland.credentials import find_token
     from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
@@ -281,7 +283,10 @@ def join(
         owner = _user(where, upstream, spot)
     name(owner, "organisation")
     who = person(handle or owner, display_name, email, home)
-    spot = spot or place(where, upstream, remote_base, hub)
+    if spot is None:
+        spot = place(where, upstream, remote_base, hub)
+        if not direct:
+            _say_owner(where, upstream, spot, owner, say)
     with _alone(where, upstream):
         if upstream in configuration.joined(where):
             return Joined(Node(configuration.read(where, upstream), where), None, already=True)
@@ -312,6 +317,19 @@ def _user(where: Paths, upstream: str, spot: Place) -> str:
     if user is None:
         raise Usage("name the organisation that owns your fork with --fork-org (or DOLTHUB_ORG)")
     return user
+
+
+def _say_owner(where: Paths, upstream: str, spot: Place, owner: str, say: Say) -> None:
+    """Say where the fork is to belong to somebody else than the token's holder: it fails if he has no rights there."""
+    node = Node(_config(where, upstream, Person("", ""), spot, owner, where.clone(upstream)), where)
+    try:
+        user = node.hub.whoami() if node.hub else None
+    except NotFound:
+        user = None  # a hub that does not tell
+    finally:
+        node.close()
+    if user is not None and user.lower() != owner.lower():
+        say(f"The fork is to belong to {owner}, and the token is {user}'s: {user} must be a member of {owner}")
 
 
 def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: Say) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from wasteland import identity, inbox, sync
 from wasteland.commons import completions, leases, stamps, wanted
-from wasteland.dolt.database import Database
+from wasteland.dolt.database import Commit, Database
 from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
 from wasteland.inbox import Proposal
 from wasteland.lease import Lease
-from wasteland.lifecycle import CLAIMED, allowed
+from wasteland.lifecycle import BY_VERB, CLAIMED, OPEN, allowed
 from wasteland.models import Completion, Stamp, Wanted
 from wasteland.node import Node
 from wasteland.offer import facts, resolve
@@ -199,8 +199,29 @@ def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
     found = [c for c in node.db.log(revision) if named.match(c.message)]
     return [
         {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}
-        for c in reversed(found)
+        for c in _as_landed(found[::-1])
     ]
+
+
+def _as_landed(found: Iterable[Commit]) -> list[Commit]:
+    """An item's commits in the order in which they took effect: a claim may wait while its poster changes the words.
+
+    The update is the later commit then, and landed first: it is told before the claim.
+    """
+    told: list[Commit] = []
+    for commit in found:
+        at = len(told)
+        if commit.message.startswith("wl update:"):
+            while at and _leaves(told[at - 1]) != OPEN:
+                at -= 1
+        told.insert(at or len(told), commit)
+    return told
+
+
+def _leaves(commit: Commit) -> str | None:
+    """The status in which a commit leaves its item; None for a verb that we do not know."""
+    step = BY_VERB.get(commit.message.partition(":")[0].removeprefix("wl "))
+    return step.to if step else None
 
 
 def mine(node: Node) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     try:
         _push_branch(node, branch)
     except BaseException as error:
-        if not isinstance(error, (Conflict, Unauthenticated)):
+        if not isinstance(error, (Conflict, NotFound, Unauthenticated)):
             node.settled()
         if created:
             db.delete_branch(branch)
@@ -194,12 +194,13 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     step("offering")
     try:
         outcome.pull = offer_pull(node, branch, outcome.item.title)
-    except Unauthenticated as error:
+    except (Refused, Conflict, Unauthenticated) as error:
         node.settled()  # the branch was on the fork, so the signature has left this machine
         if created:
             sync.drop(node, branch, push=True)
             raise
-        node.notice(f"the pull request was not refreshed: {error.message}")
+        hint = f"; {error.hint}" if error.hint else ""
+        node.notice(f"{branch} is pushed, but its pull request was not refreshed: {error.message}{hint}")
     step("offered")
 
 
@@ -255,7 +256,10 @@ def _push_branch(node: Node, branch: str) -> None:
 
 
 def offer_pull(node: Node, branch: str, title: str) -> Pull | None:
-    """Open or refresh the pull request of a branch; a notice where that is not possible, since the work is pushed."""
+    """Open or refresh the pull request of a branch; a notice where the hub does not answer, since the work is pushed.
+
+    Refused, Conflict or Unauthenticated where the hub does not want it.
+    """
     from wasteland.review import summary
 
     if node.hub is None:
@@ -264,6 +268,6 @@ def offer_pull(node: Node, branch: str, title: str) -> Pull | None:
     text = summary(node, branch)  # not in the `try`: that our own database is gone is no reason to go without
     try:
         return node.hub.open_pull(node.fork_branch(branch), node.upstream_main, f"[wl] {title}", text, node.handle)
-    except (Refused, NotFound, Conflict, Unreachable) as error:
-        node.notice(f"no pull request was opened: {error.message}")
+    except (NotFound, Unreachable) as error:
+        node.notice(f"no pull request was opened: {error.message}; wl doctor --fix opens it")
         return None

@@ -11,6 +11,7 @@ import unicodedata
 
 from wasteland.errors import Usage
 
+CREDENTIALS = re.compile(r"//[^/@\s]+@")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 CAPS = {
@@ -79,6 +80,11 @@ def show(value: object) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(char) if _hostile(char) else char for char in text)
+
+
+def masked(text: str) -> str:
+    """A text that may hold URLs, without the user names, passwords and tokens in them."""
+    return CREDENTIALS.sub("//…@", text)
 
 
 def show_lines(value: str, indent: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wasteland.cli.output import Out, block, cell, field, listed, verb
-from wasteland.errors import Unauthenticated, Unreachable, Usage
+from wasteland.errors import NotFound, Unauthenticated, Unreachable, Usage
 from wasteland.text import show
 
 COLUMNS = (("ID", 12), ("TITLE", 40), ("PROJECT", 12), ("TYPE", 10), ("PRI", 4), ("POSTED BY", 16), ("STATUS", 10),
@@ -25,7 +25,7 @@ def refreshed(out: Out) -> None:
         sync.refresh(out.node)
         if out.node.config.mode == "pr" and out.node.hub is not None:
             inbox.inbox(out.node, fetch=False)
-    except (Unreachable, Unauthenticated) as error:
+    except (NotFound, Unreachable, Unauthenticated) as error:
         out.node.notice(f"shown as of the last sync: {error.message}")
 
 
@@ -208,13 +208,14 @@ def standing_lines(standing: dict[str, Any]) -> list[str]:
 
 @click.command("sync")
 @click.option("--dry-run", is_flag=True, help="Fetch, and only say what would come.")
+@click.option("--level", is_flag=True, help="Bring the fork's main level now, not only every ten minutes.")
 @click.option("--upgrade", is_flag=True, help="Take a new major version of upstream's schema over.")
 @verb
-def sync_command(out: Out, dry_run: bool, upgrade: bool) -> None:
+def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool) -> None:
     """Bring the clone level with upstream; nothing unpushed is lost."""
     from wasteland import sync
 
-    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade)
+    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade, level=level)
     lines = [f"Local fork: {out.node.config.local_dir}", ""]
     if dry_run:
         lines.append("~ Dry run — checking upstream for changes...")

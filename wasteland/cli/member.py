@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wasteland.cli.output import Out, field, verb
 from wasteland.errors import Refused, Usage
 from wasteland.text import show
+
+if TYPE_CHECKING:
+    from wasteland.join import Joined
 
 DEFAULT = "hop/wl-commons"
 
@@ -66,15 +69,14 @@ def create_command(out: Out, upstream: str, **given: Any) -> None:
 @click.argument("upstream", metavar="ORG/DB", default=DEFAULT)
 @click.option("--fork-org", help="Who owns your fork (or DOLTHUB_ORG).")
 @click.option("--direct", is_flag=True, help="Clone upstream itself; needs the right to push there.")
+@click.option("--remote", metavar="URL", help="A Dolt remote that is no hub: a git repository, a bucket, a folder.")
 @providers
 @verb
 def join_command(out: Out, upstream: str, **given: Any) -> None:
     """Join ORG/DB: fork it, clone the fork, make a key, ask to be registered."""
-    from wasteland import join
-
     refuse_providers(given)
     click.echo(f"Joining wasteland {show(upstream)}...", err=True)
-    found = join.join(out.paths, upstream, say=out.say, **given)
+    found = _joined(out, upstream, **given)
     config = out.adopt(found.node).config
     head = f"Already joined: {upstream}" if found.already else f"✓ Joined wasteland: {upstream}"
     lines = [head, field("Handle", config.rig_handle), field("Fork", f"{config.fork_org}/{config.fork_db}"),
@@ -84,6 +86,18 @@ def join_command(out: Out, upstream: str, **given: Any) -> None:
     if found.pull:
         lines.append(field("PR", f"#{found.pull.number} {found.pull.url}"))
     out.result(found.to_json(), [*lines, "", "  Next: wl browse  — browse the wanted board"])
+
+
+def _joined(out: Out, upstream: str, *, remote: str | None, **given: Any) -> Joined:
+    from wasteland import join
+
+    if remote is None:
+        return join.join(out.paths, upstream, say=out.say, **given)
+    from wasteland import company
+
+    if given.pop("remote_base") or given.pop("hub") or given.pop("fork_org") or given.pop("direct"):
+        raise Usage("--remote goes without --remote-base, --hub, --fork-org and --direct")
+    return join.Joined(company.join_remote(out.paths, upstream, remote, say=out.say, **given), None)
 
 
 @click.command("leave")

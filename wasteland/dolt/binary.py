@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasteland.errors import Misconfigured, Unreachable, WastelandError
-from wasteland.text import show
+from wasteland.text import masked, show
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess, Popen
@@ -244,5 +244,5 @@ def _reason(output: str) -> str:
     for line in output.replace("\r", "\n").splitlines():
         words = line.strip()
         if words and not words.startswith(("cloning ", "Processed ")) and "latest released" not in words:
-            return show(words)[:300]
+            return masked(show(words))[:300]
     return ""

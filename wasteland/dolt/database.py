@@ -34,7 +34,7 @@ from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
 from wasteland.steps import step
-from wasteland.text import show
+from wasteland.text import masked, show
 
 Row = dict[str, Any]
 LOST = (2003, 2006, 2013, 2055, 0)
@@ -44,6 +44,7 @@ BRANCH = re.compile(r"[A-Za-z0-9._/-]{1,200}\Z")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 SYSTEM = "dolt_"
 DENIED = re.compile(r"code = (Unauthenticated|PermissionDenied)\b")  # gRPC's own words for its status codes
+GONE = re.compile(r"code = NotFound\b")
 FETCHES = 8  # remotes that are fetched at a time
 
 
@@ -108,7 +109,7 @@ class Session:
 
     def _translated(self, error: pymysql.err.Error, revision: str | None) -> WastelandError:
         number = error.args[0] if error.args and isinstance(error.args[0], int) else -1
-        words = show(error.args[1] if len(error.args) > 1 else error)[:300]
+        words = masked(show(error.args[1] if len(error.args) > 1 else error))[:300]
         if number in LOST or isinstance(error, pymysql.err.InterfaceError):
             self.close()
             return Unreachable(f"the database server went away: {words}", hint="try again")
@@ -176,7 +177,7 @@ class Database:
 
     def columns(self, table: str) -> list[str]:
         """The columns of `table` here, in order; empty where there is no such table."""
-        if not self.rows("SHOW TABLES LIKE :table", table=table.replace("_", r"\_")):
+        if table not in {next(iter(row.values())) for row in self.rows("SHOW TABLES")}:
             return []
         return [str(row["Field"]) for row in self.rows(f"SHOW COLUMNS FROM `{table}`")]
 
@@ -536,7 +537,13 @@ class Database:
             said = f"could not {verb} {remote}: {error.message.removeprefix('the database refused: ')}"
             if DENIED.search(error.message):
                 raise Unauthenticated(said, about=remote, hint="wl doctor says which right is missing") from error
-            raise Unreachable(said, about=remote) from error
+            if GONE.search(error.message):
+                url = masked(show(self.remotes().get(remote, remote)))
+                raise NotFound(
+                    f"could not {verb} {remote}: there is no database at {url}, or it is not shown to this rig",
+                    about=remote, hint="wl doctor says what is missing, and what to do",
+                ) from error  # fmt: skip
+            raise Unreachable(said, about=remote, hint="wl doctor looks for the cause") from error
 
     def as_root(self, statements: Sequence[str]) -> None:
         """Run statements that only the owner of the database may: tables of ours, remotes."""

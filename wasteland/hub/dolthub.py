@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
+from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import CLOSED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.hub.known import Detail, Known, locked
 from wasteland.hub.operations import MAIN, Operations, literal
@@ -170,7 +170,7 @@ class DolthubHub:
             return None
         try:
             return public_key in Rest2(self._session.wire).public_keys()
-        except (Refused, Unauthenticated):
+        except (Refused, Unauthenticated, Unreachable):
             return None
 
     def may_write(self, org: str, db: str) -> bool | None:

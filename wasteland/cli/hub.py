@@ -50,11 +50,13 @@ def _store(folder: Path, *, make: bool = False) -> Iterator[Store]:
 )
 @click.option("--tls-cert", type=FILE, help="Certificate chain in PEM.")
 @click.option("--tls-key", type=FILE, help="Its key.")
+@click.option("--public-api", metavar="URL", help="Where clients reach the API, where that is another address.")
+@click.option("--public-remote", metavar="URL", help="Where clients reach the remotes, where that is another address.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[=VALUE]", help="Misbehave, for tests of clients.")
 @verb
 def hub_serve(
     out: Out, folder: Path, listen: str, remote_listen: str, tls_cert: Path | None, tls_key: Path | None,
-    faults: tuple[str, ...],
+    public_api: str | None, public_remote: str | None, faults: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve the hub of FOLDER until it is told to stop.
 
@@ -63,6 +65,7 @@ def hub_serve(
     """
     from wasteland.hub.serve import faults as switches
     from wasteland.hub.serve.running import serve
+    from wasteland.hub.site import base_url
 
     if (tls_cert is None) != (tls_key is None):
         raise Usage("--tls-cert and --tls-key go together", about="tls")
@@ -74,7 +77,9 @@ def hub_serve(
     def ready(api: str, remote: str) -> None:
         click.echo(json.dumps({"api": api, "remote": remote}) if out.as_json else f"Serving {api}, remotes at {remote}")
 
-    serve(folder, listen, remote_listen, (tls_cert, tls_key) if tls_cert and tls_key else None, ready)
+    public = tuple(base_url(url) if url else None for url in (public_api, public_remote))
+    pair = (tls_cert, tls_key) if tls_cert and tls_key else None
+    serve(folder, listen, remote_listen, pair, ready, (public[0], public[1]))
 
 
 @hub_command.group("user")

@@ -98,6 +98,9 @@ class Hub(Protocol):
     def pull(self, org: str, db: str, number: int) -> Pull | None:
         """One pull request, or None."""
 
+    def pull_from(self, source: Branch, target: Branch) -> Pull | None:
+        """The open pull request of two branches, also where the list does not show it yet; None where there is none."""
+
     def comment(self, org: str, db: str, number: int, author: str, text: str) -> None:
         """Add a comment to a pull request."""
 

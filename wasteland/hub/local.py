@@ -134,6 +134,11 @@ class LocalHub:
             found = store.execute("SELECT * FROM pulls WHERE org=? AND db=? AND number=?", (org, db, number)).fetchone()
             return self._pull(found) if found else None
 
+    def pull_from(self, source: Branch, target: Branch) -> Pull | None:
+        """The open pull request of two branches, or None."""
+        found = self.pulls(target.org, target.db)
+        return next((pull for pull in found if (pull.source, pull.target) == (source, target)), None)
+
     def _pull(self, row: sqlite3.Row) -> Pull:
         return Pull(
             number=row["number"], title=row["title"], body=row["body"], state=row["state"], author=row["author"],

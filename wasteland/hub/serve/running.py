@@ -18,9 +18,18 @@ GRACE = 3  # seconds that open requests have at the end
 
 
 def serve(
-    folder: Path, listen: str, remote_listen: str, tls: tuple[Path, Path] | None, ready: Callable[[str, str], None]
+    folder: Path,
+    listen: str,
+    remote_listen: str,
+    tls: tuple[Path, Path] | None,
+    ready: Callable[[str, str], None],
+    public: tuple[str | None, str | None] = (None, None),
 ) -> None:
-    """Serve the hub of a folder until SIGTERM or SIGINT; `ready` is told the two addresses once both answer."""
+    """Serve the hub of a folder until SIGTERM or SIGINT; `ready` is told the two addresses once both answer.
+
+    `public` are the addresses of API and remotes as clients reach them, where
+    those are others: behind another server, or by a name.
+    """
     for one in (listen, remote_listen):
         host, _ = address(one)
         if tls is None and not loopback(host):
@@ -39,18 +48,23 @@ def serve(
         host_of_all.start()
         app = App(host_of_all)
         api = _url(tls is not None, address(listen)[0], sock.getsockname()[1])
-        app.remote = _url(tls is not None, address(remote_listen)[0], _proxied(app, remote_listen, api, pair, stack))
-        _run(app, sock, tls, lambda: ready(api, app.remote))
+        hosts = [str(urlsplit(url).hostname) for url in public if url]
+        port = _proxied(app, remote_listen, public[0] or api, hosts, pair, stack)
+        remote = _url(tls is not None, address(remote_listen)[0], port)
+        app.remote = public[1] or remote
+        _run(app, sock, tls, lambda: ready(api, remote))
 
 
-def _proxied(app: Any, listen: str, api: str, tls: tuple[bytes, bytes] | None, stack: contextlib.ExitStack) -> int:
-    """Start the proxy of the remote protocol; its port."""
+def _proxied(
+    app: Any, listen: str, api: str, hosts: list[str], tls: tuple[bytes, bytes] | None, stack: contextlib.ExitStack
+) -> int:
+    """Start the proxy of the remote protocol; its port.  `hosts` are further names that clients know it by."""
     from wasteland.hub.serve.remote import RemoteProxy
 
     server = app.host.engine.server
     app.proxy = RemoteProxy(
         listen=listen, backend=f"127.0.0.1:{server.remote_port}", backend_user=REMOTE_ACCOUNT,
-        backend_password=server.password(REMOTE_ACCOUNT), access=app.host, files_base=api, tls=tls,
+        backend_password=server.password(REMOTE_ACCOUNT), access=app.host, files_base=api, tls=tls, hosts=hosts,
     )  # fmt: skip
     port: int = app.proxy.start()
     stack.callback(app.proxy.stop)

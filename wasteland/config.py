@@ -14,16 +14,20 @@ What only this node needs lies beside them, where a peer never looks:
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wasteland.errors import Misconfigured, NotFound, Usage
 from wasteland.text import org_db, show
 
 MODES = ("pr", "wild-west")
+Rules = TypeVar("Rules")
+RULES_LIMIT = 1 << 20  # bytes of a file of rules
 KNOWN = (
     "upstream", "provider_type", "upstream_url", "fork_org", "fork_db", "local_dir", "rig_handle",
     "hop_uri", "joined_at", "mode", "backend", "signing", "last_sync_at",
@@ -31,7 +35,7 @@ KNOWN = (
 
 OWN = {
     "wasteland_id": str, "roles_sha256": str, "roles_version": int, "seen_upstream": str, "server_idle": int,
-    "hub": str, "evidence_hosts": str, "leveled_at": int,
+    "hub": str, "evidence_hosts": str, "leveled_at": int, "searches": dict,
     "parents": list, "seen_parent": str,
 }  # fmt: skip
 
@@ -64,6 +68,11 @@ class Paths:
         org, db = org_db(upstream)
         return self.config / "wasteland" / "node" / org / f"{db}.json"
 
+    def house(self, upstream: str) -> Path:
+        """The rules of the house of one wasteland, for its maintainers."""
+        org, db = org_db(upstream)
+        return self.config / "wasteland" / "policy" / org / f"{db}.toml"
+
     def clone(self, upstream: str) -> Path:
         """Where the clone of a wasteland goes."""
         org, db = org_db(upstream)
@@ -91,6 +100,7 @@ class Config:
     extra: dict[str, Any] = field(default_factory=dict)
     node_path: Path = Path()
     node: dict[str, Any] = field(default_factory=dict)
+    node_read: dict[str, Any] = field(default_factory=dict)  # as it was read or written last
 
     @property
     def clone(self) -> Path:
@@ -117,11 +127,15 @@ class Config:
         write_json(self.path, made | self.extra)
 
     def save_node(self) -> None:
-        """Write our own file, atomically; what another command has noted there meanwhile stays."""
+        """Write what we have changed in our own file, atomically; what another command noted there meanwhile stays."""
         there = read_json(self.node_path) if self.node_path.exists() else {}
         newest = max(int(there.get("roles_version", 0)), int(self.node.get("roles_version", 0)))
-        self.node = there | self.node | ({"roles_version": newest} if newest else {})
+        ours = {name: value for name, value in self.node.items() if self.node_read.get(name) != value}
+        gone = self.node_read.keys() - self.node.keys()
+        kept = {name: value for name, value in there.items() if name not in gone}
+        self.node = kept | ours | ({"roles_version": newest} if newest else {})
         write_json(self.node_path, self.node)
+        self.node_read = copy.deepcopy(self.node)
 
 
 def paths() -> Paths:
@@ -196,6 +210,7 @@ def read(where: Paths, upstream: str) -> Config:
     made.local_dir = made.local_dir or str(where.clone(upstream))
     made.node_path = where.node(upstream)
     made.node = read_json(made.node_path) if made.node_path.exists() else {}
+    made.node_read = copy.deepcopy(made.node)
     for name, kind in OWN.items():
         if not isinstance(made.node.get(name), kind | None):
             raise Misconfigured(f"{made.node_path}: {name} has the wrong type", about=str(made.node_path))
@@ -211,6 +226,41 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Misconfigured(f"{path} must hold one JSON object", about=str(path))
     return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A file of rules; Misconfigured where it is none, is too long, or others can change it."""
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            about, data = os.fstat(file.fileno()), file.read(RULES_LIMIT + 1)
+        if about.st_mode & 0o022 or about.st_uid not in (os.getuid(), 0):
+            raise Misconfigured(f"others can change {path}", about=str(path), hint=f"chmod 600 {path}")
+        if len(data) > RULES_LIMIT:
+            raise Misconfigured(f"{path} is longer than {RULES_LIMIT >> 10} KiB", about=str(path))
+        return tomllib.loads(data.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Misconfigured(f"cannot read {path}: {error}", about=str(path), hint="mend or remove the file") from error
+
+
+def rules(path: Path, parse: Callable[[dict[str, Any]], Rules]) -> Rules | None:
+    """What `parse` makes of a file of rules; None where there is no file."""
+    if not path.exists():
+        return None
+    found = read_toml(path)
+    try:
+        return parse(found)
+    except Misconfigured as error:
+        raise Misconfigured(f"{path}: {error.message}", about=str(path), hint=error.hint) from error
+
+
+def write_rules(path: Path, text: str) -> None:
+    """A file of rules of mode 0600, where there is none yet; FileExistsError where there is."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w") as out:
+        out.write(text)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -7,8 +7,6 @@ pull request of a member.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from wasteland.commons import parents, wanted
 from wasteland.commons.parents import Parent
 from wasteland.config import Paths
 from wasteland.dolt.database import Database
-from wasteland.errors import Conflict, Misconfigured, NotFound, NotOpen, Refused
+from wasteland.errors import Conflict, NotFound, NotOpen, Refused
 from wasteland.hub import Pull
 from wasteland.leaks import Leak
 from wasteland.lifecycle import OPEN
@@ -74,35 +72,16 @@ def rules_path(where: Paths, upstream: str) -> Path:
 def write_rules(where: Paths, upstream: str) -> Path:
     """A file of rules with a comment for each; Conflict where there is one."""
     path = rules_path(where, upstream)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        configuration.write_rules(path, COMMENTED.format(upstream=upstream))
     except FileExistsError:
         raise Conflict(f"{path} already exists", about=str(path)) from None
-    with os.fdopen(handle, "w") as out:
-        out.write(COMMENTED.format(upstream=upstream))
     return path
 
 
 def rules(where: Paths, upstream: str) -> Rules:
     """The rules of a wasteland's valve; those without a file where there is none, Misconfigured for a bad one."""
-    path = rules_path(where, upstream)
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno())
-            data = file.read(RULES_LIMIT + 1)
-    except FileNotFoundError:
-        return Rules()
-    if mode.st_mode & 0o022 or mode.st_uid not in (os.getuid(), 0):
-        raise Misconfigured(f"others can change {path}", about=str(path), hint=f"chmod 600 {path}")
-    try:
-        if len(data) > RULES_LIMIT:
-            raise Misconfigured("it is longer than 1 MiB")
-        return Rules.parse(tomllib.loads(data.decode()))
-    except (ValueError, RecursionError) as error:
-        raise Misconfigured(f"{path} is not TOML: {show(error)[:200]}", about=str(path)) from error
-    except Misconfigured as error:
-        raise Misconfigured(f"{path}: {error.message}", about=str(path), hint=error.hint) from error
+    return configuration.rules(rules_path(where, upstream), Rules.parse) or Rules()
 
 
 def need_parent(node: Node) -> Parent:

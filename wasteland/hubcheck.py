@@ -36,7 +36,8 @@ def commons(node: Node, fix: bool, *, reachable: bool) -> Iterator[Finding]:
         return
     hub: Any = node.hub if reachable else None
     yield from _remotes(node, hub)
-    yield _fork(node, fix)
+    if reachable:
+        yield _fork(node, fix)
     if hub is not None:
         yield from _waiting(node, fix)
     if hub is not None and hub.kind != "file":

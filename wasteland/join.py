@@ -23,6 +23,7 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, Usage
+from wasteland.house import commented
 from wasteland.hub import Pull
 from wasteland.models import Rig
 from wasteland.node import Node, utc_now
@@ -196,6 +197,8 @@ def _make(node: Node, who: Person, title: str | None, url: str | None, say: Say)
         node.db.push("origin", "main")
     identity.pin(node)
     say("Saving config...")
+    with contextlib.suppress(FileExistsError):
+        configuration.write_rules(node.paths.house(node.config.upstream), commented(node.config.upstream))
     node.config.save()
     node.db.server.made()
 

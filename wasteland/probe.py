@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from wasteland.dolt import binary
 from wasteland.errors import Unauthenticated, Unreachable, WastelandError
 from wasteland.hub.rest import Answer, Wire
+from wasteland.hub.rest1 import TEXTS
 from wasteland.hub.shapes import number_of, objects, plain, told
 
 V1, V2 = "api/v1alpha1", "api/v2"
@@ -27,6 +31,7 @@ LIMITING = re.compile(r"rate-?limit|retry-after", re.IGNORECASE)
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_:]{0,40}\Z")
 POLLS, PAUSE = 40, 0.5
 MISSING = 999_999_999
+Delete = Callable[[list[str]], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Probe:
         self.org, self.db = org, db
         self.headers: set[str] = set()
         self.limited = 0
+        self.number: int | None = None
 
     def ask(self, method: str, path: str, scheme: str = "", **words: Any) -> Answer:
         """One request; what cannot be asked is status 0."""
@@ -89,7 +95,7 @@ class Probe:
         )
 
     def _generations(self) -> Iterator[Reply]:
-        one, two = self.ask("GET", f"{V1}/user"), self.ask("GET", f"{V2}/user")
+        one, two = self.wire.request("GET", f"{V1}/user"), self.ask("GET", f"{V2}/user")
         there = [name for name, seen in (("v1alpha1", one), ("v2", two)) if seen.object and seen.status < 404]
         yield Reply("generations of the API", ", ".join(there) or "neither", f"{_told(one)}; {_told(two)}")
 
@@ -103,24 +109,22 @@ class Probe:
 
     def _user(self) -> Iterator[Reply]:
         one, two = self.v1("GET", "user"), self.v2("GET", "user")
-        yield Reply("fields of GET /user in v1alpha1", _fields(one.object), _told(one))
-        yield Reply("fields of GET /user in v2", _fields(two.object.get("data")), _told(two))
+        yield Reply("fields of GET /user in v1alpha1", _fields(one.object), f"HTTP {one.status}")
+        yield Reply("fields of GET /user in v2", _fields(two.object.get("data")), f"HTTP {two.status}")
 
     def _lists(self) -> Iterator[Reply]:
         one = self.v1("GET", f"{self.path}/pulls")
-        listed = objects(one.object.get("pulls"))
-        more = "more follow" if told(one.object, ("next_page_token",)) else "that is all"
-        yield Reply("page of pull requests in v1alpha1", f"{len(listed)} on the first page, {more}", _told(one))
-        yield _branched("v1alpha1", listed, one)
+        more = bool(told(one.object, ("next_page_token",)))
+        yield from _paged("v1alpha1", objects(one.object.get("pulls")), one, more=more)
         closed = self.v1("GET", f"{self.path}/pulls", params={"filterByState": "Closed"})
         states = sorted({(told(p, ("state",)) or "?").lower() for p in objects(closed.object.get("pulls"))})
-        kept = "yes" if set(states) <= {"closed"} else "no"
-        yield Reply("filterByState is kept to", kept if states else "no closed one to see", _states(states, closed))
+        kept = ("yes" if set(states) <= {"closed"} else "no") if states else "no closed one to see"
+        yield Reply(
+            "filterByState is kept to", kept, f"{', '.join(map(_word, states)) or 'none'}; HTTP {closed.status}"
+        )
         two = self.v2("GET", f"databases/{self.path}/pulls")
-        listed = objects(two.object.get("data"))
-        more = "more follow" if told(plain(two.object.get("meta")), ("next_page_token",)) else "that is all"
-        yield Reply("page of pull requests in v2", f"{len(listed)} on the first page, {more}", _told(two))
-        yield _branched("v2", listed, two)
+        more = bool(told(plain(two.object.get("meta")), ("next_page_token",)))
+        yield from _paged("v2", objects(two.object.get("data")), two, more=more)
 
     def _detail(self) -> Iterator[Reply]:
         number = self._some_pull()
@@ -128,7 +132,7 @@ class Probe:
             yield Reply("fields of one pull request in v1alpha1", "there is none to look at", "an empty list")
             return
         one = self.v1("GET", f"{self.path}/pulls/{number}")
-        yield Reply("fields of one pull request in v1alpha1", _fields(one.object), _told(one))
+        yield Reply("fields of one pull request in v1alpha1", _fields(one.object), f"HTTP {one.status}")
 
     def _comments(self) -> Iterator[Reply]:
         number = self._some_pull() or 1
@@ -145,7 +149,7 @@ class Probe:
 
     def _read(self) -> Iterator[Reply]:
         one = self.v1("GET", f"{self.path}/main", params={"q": "SELECT 1 AS one"})
-        yield Reply("fields of a read in v1alpha1", _fields(one.object), _told(one))
+        yield Reply("fields of a read in v1alpha1", _fields(one.object), f"HTTP {one.status}")
         caching = [name for name in CACHING if name in one.headers]
         kept = ", ".join(f"{name}: {one.headers[name][:60]}" for name in caching if name in ("cache-control", "vary"))
         yield Reply("headers for caching", ", ".join(caching) or "none", kept or _told(one))
@@ -157,7 +161,7 @@ class Probe:
 
     def _forks(self) -> Iterator[Reply]:
         one = self.v1("GET", f"{self.path}/forks")
-        yield Reply("fields of the list of forks in v1alpha1", _fields(one.object), _told(one))
+        yield Reply("fields of the list of forks in v1alpha1", _fields(one.object), f"HTTP {one.status}")
         poll = self.v1("GET", "fork", params={"operationName": "operations/00000000-0000-0000-0000-000000000000"})
         yield Reply("poll of a fork that was never asked for", f"HTTP {poll.status}", _told(poll))
 
@@ -170,48 +174,49 @@ class Probe:
         entries = [entry for value in one.object.values() for entry in objects(value)]
         yield Reply("list of one's operations in v1alpha1", _fields(entries[0] if entries else {}), _told(one))
 
-    def writing(self) -> Iterator[Reply]:
-        """What only writing shows: two branches and a pull request of ours, taken away again.
+    def writing(self, delete: Delete) -> list[Reply]:
+        """What only writing shows: branches and a pull request of ours, taken away again in any case.
 
         Raises Unauthenticated where the database is not the token's holder's own.
         """
-        self._need_own()
-        mark = f"wl-probe-{secrets.token_hex(4)}"
-        base, work = f"{mark}-base", mark
-        number: int | None = None
-        try:
-            for name in (base, work):
-                made = self.v1(
-                    "POST", f"{self.path}/branches",
-                    json={"revisionType": "branch", "revisionName": "main", "newBranchName": name},
-                )  # fmt: skip
-                yield Reply("a token may make a branch", _yes(made), _told(made))
-            yield from self._written(work, mark)
-            opened = self._open(work, base)
-            number = number_of(opened.object)
-            yield Reply("a token may open a pull request", _yes(opened), _told(opened))
-            if number is not None:
-                yield from self._answered(number)
-                yield from self._procedures(work, base)
-                yield from self._merged(number)
-            yield from self._forked()
-        finally:
-            left = self._clean(number, (work, base))
-            yield Reply("what this probe made is gone", "yes" if not left else f"no: {', '.join(left)}", self.path)
-
-    def _need_own(self) -> None:
         user = told(self.v1("GET", "user").object, ("username", "user_name", "name")) or ""
         if user.lower() != self.org.lower():
             raise Unauthenticated(
-                f"the database {self.path} is not that of the token's holder, so nothing is written to it",
+                "the database is not that of the token's holder, so nothing is written to it",
                 hint="--database OWNER/DB of your own, for example your fork",
             )
+        mark = f"wl-probe-{secrets.token_hex(4)}"
+        found: list[Reply] = []
+        try:
+            for reply in self._trial(mark, f"{mark}-base"):
+                found.append(reply)
+        finally:
+            left = self._clean(mark, delete)
+            found.append(Reply("what this probe made is gone", f"no: {', '.join(left)}" if left else "yes", ""))
+        return found
 
-    def _written(self, branch: str, mark: str) -> Iterator[Reply]:
-        sql = f"INSERT INTO _meta (`key`, value) VALUES ('{mark}', 'probe')"
+    def _trial(self, work: str, base: str) -> Iterator[Reply]:
+        for name in (base, work):
+            made = self.v1(
+                "POST", f"{self.path}/branches",
+                json={"revisionType": "branch", "revisionName": "main", "newBranchName": name},
+            )  # fmt: skip
+        yield Reply("a token may make a branch", _yes(made), _told(made))
+        yield from self._written(work)
+        opened = self._open(work, base)
+        self.number = number_of(opened.object)
+        yield Reply("a token may open a pull request", _yes(opened), _told(opened))
+        yield from self._procedures(work, base)
+        if self.number is not None:
+            yield from self._answered(self.number)
+            yield from self._merged(self.number)
+        yield from self._forked()
+
+    def _written(self, branch: str) -> Iterator[Reply]:
+        sql = f"INSERT INTO _meta (`key`, value) VALUES ('{branch}', 'probe')"
         started, done = self._write(branch, sql)
-        yield Reply("fields of a write's start in v1alpha1", _fields(started.object), _told(started))
-        yield Reply("fields of a write's poll in v1alpha1", _fields(done.object), _told(done))
+        yield Reply("fields of a write's start in v1alpha1", _fields(started.object), f"HTTP {started.status}")
+        yield Reply("fields of a write's poll in v1alpha1", _fields(done.object), f"HTTP {done.status}")
 
     def _write(self, branch: str, sql: str) -> tuple[Answer, Answer]:
         """A statement on a branch of ours: how it started, and the last poll."""
@@ -243,7 +248,7 @@ class Probe:
         yield Reply("a token may comment", _yes(said), _told(said))
         heard = self.v2("GET", f"databases/{self.path}/pulls/{number}/comments")
         entries = objects(heard.object.get("data"))
-        yield Reply("fields of a comment in v2", _fields(entries[0] if entries else {}), _told(heard))
+        yield Reply("fields of a comment in v2", _fields(entries[0] if entries else {}), f"HTTP {heard.status}")
 
     def _procedures(self, work: str, base: str) -> Iterator[Reply]:
         """On the branch `base`, which is ours: whether Dolt's procedures go through the write API."""
@@ -251,10 +256,7 @@ class Probe:
             ("DOLT_MERGE", f"CALL DOLT_MERGE('{base}')"), ("DOLT_BRANCH", f"CALL DOLT_BRANCH('{work}-2')"),
         ):  # fmt: skip
             started, done = self._write(work, sql)
-            details = plain(done.object.get("res_details"))
-            status = told(details, ("query_execution_status",)) or told(done.object, ("query_execution_status",)) or ""
-            taken = "taken" if done.status == 200 and status.lower() == "success" else "refused"
-            yield Reply(f"{name} through the write API", taken, f"start {_told(started)}; poll {_told(done)}")
+            yield Reply(f"{name} through the write API", _taken(done), f"start {_told(started)}; poll {_told(done)}")
 
     def _merged(self, number: int) -> Iterator[Reply]:
         started = self.v1("POST", f"{self.path}/pulls/{number}/merge", json={})
@@ -263,9 +265,9 @@ class Probe:
         if name is not None:
             path = f"{self.path}/pulls/{number}/merge"
             done = self._poll(lambda: self.v1("GET", path, params={"operationName": name}))
-            yield Reply("fields of a merge's poll in v1alpha1", _fields(done.object), _told(done))
+            yield Reply("fields of a merge's poll in v1alpha1", _fields(done.object), f"HTTP {done.status}")
         state = told(self.v1("GET", f"{self.path}/pulls/{number}").object, ("state",))
-        yield Reply("the pull request is afterwards", _word(state or "unknown"), f"{self.path}, into a branch of ours")
+        yield Reply("the pull request is afterwards", _word(state or "unknown"), "merged into a branch of this probe")
 
     def _forked(self) -> Iterator[Reply]:
         """Fork again what this database is a fork of: it is there already, so nothing comes of it."""
@@ -280,19 +282,20 @@ class Probe:
         name = told(again.object, ("operation_name",))
         if name is not None:
             poll = self.v1("GET", "fork", params={"operationName": name})
-            yield Reply("fields of a fork's poll while it is pending", _fields(poll.object), _told(poll))
+            yield Reply("fields of a fork's poll while it is pending", _fields(poll.object), f"HTTP {poll.status}")
 
-    def _clean(self, number: int | None, branches: tuple[str, str]) -> list[str]:
-        """Close the pull request, and delete the branches where SQL may; what is left."""
+    def _clean(self, work: str, delete: Delete) -> list[str]:
+        """Close the pull request, and delete the branches: over the API where it may, else by a push; what is left."""
         left = []
-        if number is not None:
-            self.v1("PATCH", f"{self.path}/pulls/{number}", json={"state": "closed"}, repeat=True)
-            state = (told(self.v1("GET", f"{self.path}/pulls/{number}").object, ("state",)) or "").lower()
-            left += [f"pull request {number}"] if state not in ("closed", "merged") else []
-        work, base = branches
-        for name in (f"{work}-2", base, work):
-            if name in self._branches():
-                self._write(work if name != work else base, f"CALL DOLT_BRANCH('-D', '{name}')")
+        if self.number is not None:
+            self.v1("PATCH", f"{self.path}/pulls/{self.number}", json={"state": "closed"}, repeat=True)
+            seen = self.v1("GET", f"{self.path}/pulls/{self.number}")
+            state = (told(seen.object, ("state",)) or "").lower()
+            left += [f"pull request {self.number}"] if state not in ("closed", "merged") else []
+        try:
+            delete(sorted(name for name in self._branches() if name.startswith(work)))
+        except WastelandError as error:
+            left.append(self.wire.shown(error.message))
         return [*left, *(f"branch {name}" for name in sorted(self._branches()) if name.startswith(work))]
 
     def _branches(self) -> set[str]:
@@ -300,26 +303,52 @@ class Probe:
         return {name for one in listed if (name := told(one, ("branch_name", "name")))}
 
 
-def examine(wire: Wire, org: str, db: str, *, write: bool) -> list[Reply]:
-    """All answers of the hub; with `write`, those too that only writing to `org/db` shows."""
+def examine(wire: Wire, org: str, db: str, delete: Delete | None = None) -> list[Reply]:
+    """All answers of the hub; with `delete`, which takes branches away, those too that only writing to `org/db` shows.
+
+    Raises Unreachable where nothing answers, Unauthenticated where it should write and `org/db` is not the token's
+    holder's own.
+    """
     probe = Probe(wire, org, db)
     found = list(probe.reading())
-    if write:
-        try:
-            found += probe.writing()
-        except WastelandError as error:
-            found.append(Reply("what only writing shows", f"not asked: {error.message}", ""))
+    if delete is not None:
+        found += probe.writing(delete)
     return found + list(probe.costs())
 
 
-def _branched(version: str, listed: list[dict[str, Any]], seen: Answer) -> Reply:
-    names = [name for name in (listed[0] if listed else {}) if "branch" in name]
-    can = ("yes" if names else "no") if listed else "there is none to look at"
-    return Reply(f"the list of {version} tells branches", can, _fields(listed[0]) if listed else _told(seen))
+def by_push(url: str, home: Path) -> Delete:
+    """Take branches of a remote away by a push from an empty clone: the API has no way that is sure.
+
+    Dolt fails there after it has deleted, so what the hub lists afterwards decides.
+    """
+
+    def delete(branches: list[str]) -> None:
+        env = binary.environment(home)
+        with tempfile.TemporaryDirectory(prefix="wl-probe-") as folder:
+            binary.run(["init"], cwd=Path(folder), env=env)
+            binary.run(["remote", "add", "origin", url], cwd=Path(folder), env=env)
+            for branch in branches:
+                binary.run(["push", "origin", f":{branch}"], cwd=Path(folder), env=env, check=False)
+
+    return delete
 
 
-def _states(states: list[str], seen: Answer) -> str:
-    return f"{', '.join(_word(one) for one in states) or 'none'}; {_told(seen)}"
+def _paged(version: str, listed: list[dict[str, Any]], seen: Answer, *, more: bool) -> Iterator[Reply]:
+    """What the first page of a list of pull requests shows."""
+    page = f"{len(listed)} on the first page, {'more follow' if more else 'that is all'}"
+    yield Reply(f"page of pull requests in {version}", page if seen.status == 200 else "not answered", _told(seen))
+    can = ("yes" if any("branch" in name for name in listed[0]) else "no") if listed else "there is none to look at"
+    yield Reply(f"the list of {version} tells branches", can, _fields(listed[0]) if listed else f"HTTP {seen.status}")
+
+
+def _taken(done: Answer) -> str:
+    """What came of a statement, by the last poll of it."""
+    details = plain(done.object.get("res_details"))
+    found = [told(one, ("query_execution_status", "status")) or "" for one in (details, done.object)]
+    words = told(done.object, ("query_execution_message", "message")) or ""
+    if any(text in words.lower() for text in TEXTS["unchanged"]):
+        return "taken, without a commit"
+    return "taken" if done.status == 200 and "success" in (one.lower() for one in found) else "refused"
 
 
 def _yes(seen: Answer) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from wasteland import config as configuration
 from wasteland import land, respond, sync
 from wasteland.commons import wanted
 from wasteland.errors import NotFound, Refused, Unreachable, WastelandError
 from wasteland.forks import Pinned, fetched, pin
+from wasteland.house import PROFILE, House
 from wasteland.hub import Pull
 from wasteland.lifecycle import OPEN
 from wasteland.node import Node, need_hub
@@ -48,17 +50,18 @@ class Outcome:
 def run(node: Node, *, auto: bool = False, dry_run: bool = False) -> Iterator[Outcome]:
     """Take the open pull requests in order, and land what is approved; with `auto`, also what needs no person.
 
-    Refused for who may not merge here.  Raises Unreachable where upstream does
+    Both are as the rules of the house say.  Refused for who may not merge here.  Raises Unreachable where upstream does
     not answer any more; what was landed before stays landed.
     """
     land.need_maintainer(node)
     with node.db.locked():
         sync.refresh(node)
+        house = configuration.rules(node.paths.house(node.config.upstream), House.parse) or House()
         for pull in need_hub(node).pulls(node.config.org, node.config.db):
-            yield _one(node, pull, auto=auto, dry_run=dry_run)
+            yield _one(node, pull, house, auto=auto, dry_run=dry_run)
 
 
-def _one(node: Node, pull: Pull, *, auto: bool, dry_run: bool) -> Outcome:
+def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> Outcome:
     source = str(pull.source)
     try:
         head = fetched(node, pull.source)
@@ -67,23 +70,38 @@ def _one(node: Node, pull: Pull, *, auto: bool, dry_run: bool) -> Outcome:
         return Outcome(pull.number, source, GONE, error.message)
     if land.already(node, found):
         return _land(node, pull, found, dry_run=dry_run)
-    said = respond.verdict(node, pull, head)
-    if said is None and not auto:
-        older = [one.head for one in respond.book(node).of(source) if one.kind == APPROVE]
-        why = f"approved at {older[-1]}, which it is no more" if older else "not approved"
-        return Outcome(pull.number, source, MOVED if older else WAITING, why, head)
-    if said is not None and said.kind != APPROVE:
-        return Outcome(pull.number, source, WAITING, f"{said.kind} by {said.by}", head)
+    said = respond.verdicts(node, pull, head)
+    if against := [one for one in said if one.kind != APPROVE]:
+        return Outcome(pull.number, source, WAITING, f"{against[0].kind} by {against[0].by}", head)
+    approved = len(said) >= house.approvals
+    if not approved and not auto:
+        return _unapproved(node, pull, head, len(said), house)
     seen = examine(node, found)
     if seen.conflicts:
         if not dry_run:
             _tell(node, pull, seen)
         return Outcome(pull.number, source, CONFLICT, _where(seen), head)
-    if seen.judgement.verdict not in ((AUTO, REVIEW) if said else (AUTO,)):
+    by_itself = _verbs(seen) <= house.auto
+    if seen.judgement.verdict not in ((AUTO, REVIEW) if approved else (AUTO,)) or not (approved or by_itself):
         reasons = [f.detail for f in seen.judgement.findings if f.verdict == seen.judgement.verdict]
-        state = WAITING if seen.judgement.verdict == REVIEW else REFUSED
+        state = WAITING if seen.judgement.verdict in (AUTO, REVIEW) else REFUSED
         return Outcome(pull.number, source, state, "; ".join(reasons) or "it changes nothing", head)
     return _land(node, pull, found, dry_run=dry_run)
+
+
+def _unapproved(node: Node, pull: Pull, head: str, approvals: int, house: House) -> Outcome:
+    source = str(pull.source)
+    older = [one.head for one in respond.book(node).of(source) if one.kind == APPROVE and one.head != head]
+    if older and not approvals:
+        return Outcome(pull.number, source, MOVED, f"approved at {older[-1]}, which it is no more", head)
+    why = f"{approvals} of {house.approvals} approvals" if house.approvals > 1 else "not approved"
+    return Outcome(pull.number, source, WAITING, why, head)
+
+
+def _verbs(seen: Review) -> set[str]:
+    """What a proposal does, as the rules of the house name it."""
+    steps = {step.verb for found in seen.judgement.steps.values() for step in found}
+    return steps | ({PROFILE} if any(row.table == "rigs" for row in seen.rows) else set())
 
 
 def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:

@@ -131,11 +131,16 @@ def _source(node: Node, found: Pinned) -> str:
     return found.source if ":" in found.source else str(node.fork_branch(found.source))
 
 
-def verdict(node: Node, pull: Pull, head: str) -> Verdict | None:
-    """The last verdict that counts about exactly this commit: of this machine, or under the pull request."""
+def verdicts(node: Node, pull: Pull, head: str) -> list[Verdict]:
+    """The last verdict that counts of each reviewer about exactly this commit: of this machine, or under the pull.
+
+    One that was given here is also heard there, by the hub's name for us.
+    """
     source = str(pull.source)
-    said = need_hub(node).comments(node.config.org, node.config.db, pull.number) or []
-    return latest([*book(node).of(source), *heard(source, pull.number, said, reviewers(node))], head)
+    said = need_hub(node).comments(node.config.org, node.config.db, pull.number)
+    if said is None:
+        return latest(book(node).of(source), head)
+    return latest(heard(source, pull.number, said, reviewers(node)), head)
 
 
 def reviewers(node: Node) -> frozenset[str]:

@@ -16,7 +16,8 @@ from wasteland.commons import wanted
 from wasteland.dolt.database import MergeConflict, PushRejected
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.hub import Pull
-from wasteland.models import VOLATILE
+from wasteland.lifecycle import WITHDRAWN
+from wasteland.models import VOLATILE, RowDiff
 from wasteland.node import Node
 from wasteland.upgrade import check as check_schema
 
@@ -293,8 +294,11 @@ def _lose(node: Node, branch: str, head: str, *, push: bool) -> None:
 
 
 def close_pull(node: Node, branch: str, text: str) -> None:
-    """Close this rig's open pull request from `branch`, if there is one, with a comment."""
-    pull = find_pull(node, branch)
+    """Close this rig's open pull request from `branch`, if there is one, with a comment.
+
+    The hub's list may be older than what was opened a moment ago, so it does not decide whether there is one.
+    """
+    pull = node.hub.pull_from(node.fork_branch(branch), node.upstream_main) if node.hub else None
     if pull is not None and node.hub is not None:
         node.hub.comment(node.config.org, node.config.db, pull.number, node.handle, text)
         node.hub.close(node.config.org, node.config.db, pull.number)
@@ -309,14 +313,19 @@ def find_pull(node: Node, branch: str) -> Pull | None:
 
 
 def net_change(node: Node, branch: str) -> bool:
-    """Whether `branch` differs from `main` in more than times and signatures."""
+    """Whether `branch` differs from `main` in more than times, signatures and items withdrawn before they landed."""
     db = node.db
     base = db.merge_base(branch, MAIN)
     return any(
         row.kind != "modified" or row.columns - VOLATILE
         for row in db.diff_all(str(base), db.hash_of(branch))
-        if row.table != "wl_attestations"
+        if row.table != "wl_attestations" and not _taken_back(row)
     )
+
+
+def _taken_back(row: RowDiff) -> bool:
+    """Whether a row is an item that its poster withdrew before upstream ever had it."""
+    return row.table == "wanted" and row.kind == "added" and row.row.get("status") == WITHDRAWN
 
 
 def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False, level: bool = False) -> dict[str, object]:

@@ -111,7 +111,6 @@ class Book:
             yield
 
 
-def latest(found: Iterable[Verdict], head: str) -> Verdict | None:
-    """The last verdict about exactly this commit, or None."""
-    about = [one for one in found if one.head == head]
-    return max(about, key=lambda one: one.at, default=None) if about else None
+def latest(found: Iterable[Verdict], head: str) -> list[Verdict]:
+    """The last verdict of each reviewer about exactly this commit."""
+    return list({one.by: one for one in found if one.head == head}.values())

@@ -160,3 +160,29 @@ def test_a_branch_without_a_pull_request_is_answered_on_this_machine(town):
     said = poster.json("approve", f"worker-org:wl/worker/{item}")
     assert said["pull"] is None
     assert poster.json("merge", f"worker-org:wl/worker/{item}")["pushed"]
+
+
+def test_the_rules_of_the_house_say_what_lands_by_itself_and_how_many_must_approve(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    file = poster.home / ".config" / "wasteland" / "policy" / "acme" / "commons.toml"
+    assert "approvals = 1" in file.read_text(), "made with the wasteland"
+    number = worker.json("post", "--title", "By the rules of the house")["pull"]["number"]
+    before = file.read_text()
+    try:
+        file.write_text('auto = ["claim"]\napprovals = 2\n')
+        waiting = {one["pull"]: one for one in queued(poster, "--auto")}
+        assert waiting[number]["state"] == "waiting"
+        poster.ok("approve", str(number))
+        waiting = {one["pull"]: one for one in queued(poster)}
+        assert waiting[number]["detail"] == "1 of 2 approvals"
+        file.write_text("auto = ['steal']\n")
+        refused = poster.wl("queue")
+        assert refused.code == 9
+        assert "steal" in refused.err
+        file.chmod(0o666)
+        assert "chmod 600" in poster.wl("queue").err
+    finally:
+        file.chmod(0o600)
+        file.write_text(before)
+    landed = {one["pull"]: one for one in queued(poster)}
+    assert landed[number]["state"] == "landed"

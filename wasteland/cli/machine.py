@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from wasteland.cli.output import Out, field, verb
-from wasteland.text import show
+from wasteland.errors import Unauthenticated, Usage
+from wasteland.text import org_db, show
 
 MARKS = {"ok": "✓", "warning": "⚠", "failure": "✖"}
 
@@ -70,11 +71,24 @@ def completion_command(out: Out, shell: str) -> None:
 @click.command("doctor")
 @click.option("--fix", is_flag=True, help="Mend what can be mended; nothing is lost.")
 @click.option("--check", is_flag=True, help="Exit with 1 on any failure.")
+@click.option("--probe", is_flag=True, help="Ask a hub how it really behaves; reads only, unless --yes is given.")
+@click.option("--hub", metavar="URL", help="With --probe: which hub; DoltHub, unless WL_HUB names another.")
+@click.option("--database", metavar="OWNER/DB", help="With --probe: about which database.")
+@click.option("--yes", is_flag=True, help="With --probe: make a branch and a pull request in --database, and undo it.")
 @verb
-def doctor_command(out: Out, fix: bool, check: bool) -> None:
-    """Check this installation, its configuration, clone, key and remotes."""
+def doctor_command(
+    out: Out, fix: bool, check: bool, probe: bool, hub: str | None, database: str | None, yes: bool
+) -> None:
+    """Check this installation, its configuration, clone, key, remotes and hub."""
     from wasteland import doctor
 
+    if probe:
+        if fix or check:
+            raise Usage("--probe goes with neither --fix nor --check")
+        _probe(out, hub, database, yes)
+        return
+    if hub or database or yes:
+        raise Usage("--hub, --database and --yes go with --probe")
     found = doctor.examine(out.paths, out.wasteland, fix=fix)
     lines = []
     for one in found:
@@ -85,3 +99,37 @@ def doctor_command(out: Out, fix: bool, check: bool) -> None:
     out.result({"schema_version": 1, "healthy": not bad, "checks": [vars(one) for one in found]}, lines)
     if check and bad:
         raise click.exceptions.Exit(1)
+
+
+def _probe(out: Out, hub: str | None, database: str | None, write: bool) -> None:
+    """Ask a hub how it behaves, and print its answers."""
+    from wasteland import config, credentials, probe
+    from wasteland.dolt import binary
+    from wasteland.hub.rest import Wire
+    from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
+
+    base = base_url(hub or config.setting("WL_HUB") or DOLTHUB)
+    if database is None and (write or base != DOLTHUB):
+        raise Usage("name the database with --database OWNER/DB", hint="one of your own, where --yes is given")
+    org, db = org_db(database or probe.SAMPLE)
+    token = credentials.find_token(base, out.paths)
+    if token is None and write:
+        raise Unauthenticated(f"there is no token for {base}", hint=f"wl login --hub {base}")
+    delete = None
+    if write:
+        remote = discover(base, cache_folder(out.paths)).remote
+        delete = probe.by_push(f"{remote}/{org}/{db}", binary.dolt_home(out.paths.data))
+    wire = Wire(base, token.value if token else None)
+    try:
+        found = probe.examine(wire, org, db, delete)
+    finally:
+        wire.close()
+    lines = [f"{base}, with {'a token' if token else 'no token'}:"]
+    for one in found:
+        lines += [f"  {show(one.question)}: {show(one.answer)}"] + (
+            [f"      {show(one.evidence)}"] if one.evidence else []
+        )
+    out.result(
+        {"schema_version": 1, "hub": base, "token": token is not None, "answers": [one.to_json() for one in found]},
+        lines,
+    )

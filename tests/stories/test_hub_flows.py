@@ -7,6 +7,7 @@ two open pull requests.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "new_spelling": {"spelling": "new"},
     "merge_lies": {"merge_lies": True},
 }
-TRIES = 6
+APIS = ("v2", "v1alpha1")
+TRIES = 8
 Result = TypeVar("Result")
 
 
@@ -87,17 +89,12 @@ def tried(act: Callable[[], Result]) -> Result:
         except (Unreachable, Conflict):
             if not left:
                 raise
+            time.sleep(0.5)
     raise AssertionError
 
 
-@pytest.fixture(params=["v2", "v1alpha1"])
-def api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("WL_HUB_API", request.param)
-    return str(request.param)
-
-
 @pytest.fixture
-def served(api: str, tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path) -> Iterator[Served]:
     made = Served(World(tmp_path), Hub.start(tmp_path / "hub"))
     try:
         yield made
@@ -191,13 +188,21 @@ def settled(served: Served) -> None:
     assert not [b for b in ada.hub.branches("ada", "commons") if b.startswith("wl/")]
 
 
-def test_the_whole_way(served):
+@pytest.mark.parametrize("api", APIS)
+def test_the_whole_way(served, monkeypatch, api):
+    monkeypatch.setenv("WL_HUB_API", api)
     whole_way(served, served.create("acme"))
     settled(served)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_the_whole_way_with_a_fault(served, fault):
+CASES = [(fault, APIS[place % 2]) for place, fault in enumerate(FAULTS)]
+EVERY = [pytest.param(fault, api, marks=() if (fault, api) in CASES else pytest.mark.long)
+         for fault in FAULTS for api in APIS]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "api"), EVERY)
+def test_the_whole_way_with_a_fault(served, monkeypatch, fault, api):
+    monkeypatch.setenv("WL_HUB_API", api)
     acme = served.create("acme")
     served.hub.faults(**FAULTS[fault])
     whole_way(served, acme)

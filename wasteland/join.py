@@ -82,7 +82,7 @@ def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None 
     if find_token(base, where) is None:
         raise Unauthenticated(
             f"there is no token for {base}",
-            hint=("wl login" if base == DOLTHUB else f"wl login --hub {base}") + "; or --remote-base <folder>",
+            hint="wl login, or DOLTHUB_TOKEN; or --remote-base <folder>" if base == DOLTHUB else f"wl login --hub {base}",
         )
     return Place("dolthub", f"{discover(base, cache_folder(where)).remote}/{org}/{db}", base)
 

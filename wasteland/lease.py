@@ -17,7 +17,7 @@ from wasteland.errors import Usage
 from wasteland.text import show
 
 # How long a claim of an item of each effort holds, at most and by default.
-LIMITS = {
+LIMITS: dict[str | None, timedelta] = {
     "trivial": timedelta(days=1),
     "small": timedelta(days=3),
     "medium": timedelta(days=7),
@@ -67,7 +67,7 @@ class Lease:
 
 def limit(effort: str | None) -> timedelta:
     """How long a claim of an item of this effort may hold."""
-    return LIMITS.get(effort or "", USUAL)
+    return LIMITS.get(effort, USUAL)
 
 
 def duration(text: str) -> timedelta:

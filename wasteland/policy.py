@@ -118,9 +118,10 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
         verdict.add(REJECT, "OWNER", f"no rig of {org} is registered upstream, and this does not register one")
         return verdict
     who = actor or ""
-    _items(by_table.pop("wanted", []), by_table, who, upstream, verdict)
+    items = by_table.pop("wanted", [])
+    _items(items, by_table, who, upstream, verdict)
     _completions(by_table.pop("completions", []), who, rows, verdict)
-    _leases(by_table.pop("wl_leases", []), who, rows, upstream, verdict)
+    _leases(by_table.pop("wl_leases", []), who, items, upstream, verdict)
     _stamps(by_table.pop("stamps", []), who, rows, upstream, verdict)
     _key_events(by_table.pop("wl_key_events", []), who, upstream, check, verdict)
     _attestations(by_table.pop("wl_attestations", []), who, rows, upstream, check, verdict)
@@ -255,13 +256,13 @@ def _completions(rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDi
 
 
 def _leases(
-    rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+    rows: Sequence[RowDiff], actor: str, wanted: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
 ) -> None:
-    changed = {str(row.row.get("wanted_id")) for row in rows if row.new is not None}
+    changed = {str(row.row.get("wanted_id")) for row in rows}
     for item_id, steps in verdict.steps.items():
         if steps[-1].verb == "takeover" and item_id not in changed:
             verdict.add(REJECT, "LEASE", f"{item_id} is taken over, but its lease is not")
-    items = {str(row.row.get("id")): row.row for row in everything if row.table == "wanted"}
+    items = {str(row.row.get("id")): row.row for row in wanted}
     for row in rows:
         item_id = str(row.row.get("wanted_id"))
         steps = verdict.steps.get(item_id, [])

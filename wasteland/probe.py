@@ -54,15 +54,13 @@ class Probe:
         self.wire = wire
         self.org, self.db = org, db
         self.headers: set[str] = set()
-        self.limited = 0
         self.number: int | None = None
 
     def ask(self, method: str, path: str, scheme: str = "", **words: Any) -> Answer:
         """One request; what cannot be asked is status 0."""
         try:
             found = self.wire.request(method, path, scheme=scheme, **words)
-        except Unreachable as error:
-            self.limited += "fewer requests" in error.message
+        except Unreachable:
             return Answer(0, None)
         self.headers |= set(found.headers)
         return found
@@ -88,8 +86,9 @@ class Probe:
 
     def costs(self) -> Iterator[Reply]:
         """What all the requests together showed of limits."""
-        named = sorted(name for name in self.headers if LIMITING.search(name))
-        seen = f"{self.limited} requests were refused for their number" if self.limited else "none was hit"
+        limits = self.wire.limits
+        named = sorted(name for name in self.headers.union(*limits) if LIMITING.search(name))
+        seen = f"{len(limits)} requests were refused for their number" if limits else "none was hit"
         yield Reply(
             "rate limits", f"{seen}; headers: {', '.join(named) or 'none'}", f"{self.wire.calls} requests in a row"
         )

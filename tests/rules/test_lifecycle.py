@@ -152,6 +152,7 @@ def test_a_net_diff_is_judged_as_a_path(a_wanted, old, new, actor, roles, verbs)
             "poster",
             "claimed_by",
         ),
+        ({"status": "claimed", "claimed_by": "worker"}, {"claimed_by": "worker"}, "worker", "leave claimed_by empty"),
         ({"status": "completed"}, {"status": "open"}, "poster", "no verb"),
         ({"status": "withdrawn"}, {"status": "open"}, "poster", "no verb"),
         (None, {"status": "open", "posted_by": "poster"}, "rival", "posted by rival"),

@@ -37,6 +37,8 @@ EQUIVALENT: dict[str, str] = {
         "a column that is NULL in a new row never counts as changed",
     "lifecycle: _next: step.frm != step.to or steps without step.frm != step.to":
         "at the first step the only status seen is the one it starts from",
+    "policy: _bad_renewal: item is None or before is None or made is None without before is None":
+        "a claim that upstream has no lease of is not renewed: the table says so as well",
 }  # fmt: skip
 PROCESSES = 2
 

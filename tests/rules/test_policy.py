@@ -794,6 +794,13 @@ def test_a_lease_that_breaks_a_rule_is_rejected(rows, by, facts):
     assert {f.rule for f in judged.findings if f.verdict == REJECT} & {"LEASE", "WANT-STEP"}
 
 
+def test_why_a_lease_is_rejected_is_said():
+    judged = verdict_of(CLAIM, added("wl_leases", a_lease(lasting=8 * DAY)), by="worker", **leased())
+    assert [f.detail for f in judged.findings if f.rule == "LEASE"] == [
+        "the lease of w-1 cannot be true: it holds longer than 7 d"
+    ]
+
+
 def test_a_claim_without_a_lease_is_a_peers_and_lands():
     assert verdict_of(CLAIM, by="worker", **leased()).verdict == AUTO
 

@@ -1,4 +1,4 @@
-"""What the README and the sessions beside this file show, happens."""
+"""What the README, the guides and the sessions beside this file show, happens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.sessions.session import Ran, Step, failure, matches, run, steps
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-FILES = [ROOT / "README.md", *sorted(HERE.glob("*.md"))]
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md")), *sorted(HERE.glob("*.md"))]
 
 
 @pytest.fixture
@@ -73,6 +74,33 @@ def test_blocks_are_read_in_order_with_their_needs() -> None:
 )
 def test_an_ellipsis_stands_for_text_or_lines(expected: list[str], printed: list[str], answer: bool) -> None:
     assert matches(expected, printed) is answer
+
+
+def test_ports_that_a_page_names_are_replaced_by_free_ones(folder: Path) -> None:
+    session = steps(
+        "```console\n$ at=127.0.0.1:8090; echo $at http://127.0.0.1:50051/ 8090; echo ${at#*:} > port\n```\n"
+    )
+    session[0].expected.append("127.0.0.1:8090 http://127.0.0.1:50051/ 8090")
+    assert failure("x", session, run(session, folder)) is None
+    assert (folder / "port").read_text() != "8090\n"
+
+
+@pytest.mark.parametrize("last", ["true", "false", "exit", "exec kill -9 $$"])
+def test_what_runs_in_the_background_ends_with_the_session(folder: Path, last: str) -> None:
+    run(steps(f"```console\n$ sleep 1000 &\n$ echo $! > pid\n$ {last}\n```\n"), folder)
+    pid = (folder / "pid").read_text().strip()
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(pid)
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that only waits to be noticed does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_command_that_fails_ends_the_session(folder: Path) -> None:

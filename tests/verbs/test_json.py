@@ -190,7 +190,8 @@ FAILURES = [
     (4, "approve no-branch"), (64, "request-changes 999"), (4, "request-changes 999 -m why"), (4, "reject 999"),
     (4, "close 999"), (64, "inbox extra"), (64, "queue extra"), (4, "evidence show c-none"),
     (4, "evidence check c-none"), (64, "evidence"), (64, "watch --every never"), (64, "fork no-slash --as a/b"),
-    (64, "fork acme/commons"), (6, "valve show"), (64, "valve init extra"), (64, "valve check"), (64, "valve up"), (64, "valve"),
+    (64, "fork acme/commons"), (6, "valve show"), (64, "valve init extra"), (64, "valve check"), (64, "valve up"),
+    (64, "valve"),
     (9, "hub user list NOWHERE"), (64, "hub"), (64, "hub serve"), (64, "hub user add SERVED ../x"),
     (64, "login --hub https://user:secret@example.com"), (64, "logout --hub ftp://x"),
 ]  # fmt: skip

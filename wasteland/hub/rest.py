@@ -126,7 +126,8 @@ class Rest(Protocol):
 class Wire:
     """The requests to one hub, with the token of one user.  `calls` counts them.
 
-    `away` is by how many seconds this machine's clock is ahead of the hub's, where the hub tells the time.
+    `away` is by how many seconds this machine's clock is ahead of the hub's, where the hub tells the time,
+    `limits` the headers of answers that asked for fewer requests.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Wire:
         self.host = urlsplit(api).netloc
         self.calls = 0
         self.away: float | None = None
+        self.limits: list[Mapping[str, str]] = []
         self.sleep = sleep
         self._token = token
         self._count = threading.Lock()
@@ -234,6 +236,8 @@ class Wire:
                 f"the answer of {self.host} was lost, and whether it did what it was asked is not known",
                 about=self.host, hint="look whether it was done, then try again",
             ) from error  # fmt: skip
+        if answer.status == 429:
+            self.limits.append(answer.headers)
         if answer.status in BUSY or (answer.status >= 500 and repeat):
             busy = "it asks for fewer requests" if answer.status == 429 else f"HTTP {answer.status}"
             return None, busy, answer.wish

@@ -86,6 +86,14 @@ def _pull_lines(made: Any) -> list[str]:
     return ["  Kept on this machine (--no-push)"] if not made.pushed else []
 
 
+def _no_markdown(md: bool) -> None:
+    if md:
+        raise Usage("--md is for pull requests and branches", hint="wl status shows an item")
+
+
+proposals_md = click.option("--md", is_flag=True, help="Of a proposal: print what was written, as Markdown.")
+
+
 def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
     done, following = DONE[made.verb]
     item = made.item
@@ -251,8 +259,9 @@ def accept_command(
 @click.argument("wanted_id")
 @click.option("--reason", help="What is missing; stays in the item's history.")
 @no_push
+@proposals_md
 @verb
-def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool) -> None:
+def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool, md: bool) -> None:
     """Send WANTED_ID back to its claimer; its poster may.
 
     Of a pull request's number or ORG:BRANCH, reject that proposal, and close it.
@@ -263,16 +272,18 @@ def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool) 
     if names_proposal(wanted_id):
         from wasteland.cli.inbox import reject
 
-        reject(out, wanted_id, reason or "")
+        reject(out, wanted_id, reason or "", md=md)
         return
+    _no_markdown(md)
     _print(out, board.reject(out.node, wanted_id, reason, push=not no_push))
 
 
 @click.command("close")
 @click.argument("wanted_id")
 @no_push
+@proposals_md
 @verb
-def close_command(out: Out, wanted_id: str, no_push: bool) -> None:
+def close_command(out: Out, wanted_id: str, no_push: bool, md: bool) -> None:
     """Complete WANTED_ID without a stamp; its poster may, unless it is the poster's own work.
 
     Of a pull request's number, close that, without a verdict.
@@ -283,8 +294,9 @@ def close_command(out: Out, wanted_id: str, no_push: bool) -> None:
     if names_proposal(wanted_id):
         from wasteland.cli.inbox import close
 
-        close(out, wanted_id)
+        close(out, wanted_id, md=md)
         return
+    _no_markdown(md)
     _print(out, board.close(out.node, wanted_id, push=not no_push))
 
 

@@ -116,18 +116,18 @@ def request_changes_command(out: Out, what: str, message: str, head: str | None,
     answered(out, respond.request_changes(out.node, what, message, head=head), "Asked for changes in", md=md)
 
 
-def reject(out: Out, what: str, message: str) -> None:
+def reject(out: Out, what: str, message: str, *, md: bool) -> None:
     """Reject a proposal, and close its pull request."""
     from wasteland import respond
 
-    answered(out, respond.reject(out.node, what, message), "Rejected")
+    answered(out, respond.reject(out.node, what, message), "Rejected", md=md)
 
 
-def close(out: Out, what: str) -> None:
+def close(out: Out, what: str, *, md: bool) -> None:
     """Close a pull request without a verdict."""
     from wasteland import respond
 
-    answered(out, respond.close(out.node, what), "Closed")
+    answered(out, respond.close(out.node, what), "Closed", md=md)
 
 
 @click.command("queue")

@@ -90,8 +90,9 @@ def _full(seen: Any) -> list[str]:
 @click.option("--head", help="The hash that you reviewed; refused when the branch is another by now.")
 @click.option("--no-push", is_flag=True, help="Keep the merge on this machine for now.")
 @click.option("--keep-branch", is_flag=True, help="Do not delete the branch.")
+@click.option("--md", is_flag=True, help="Print what is written under the pull request, as Markdown.")
 @verb
-def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_branch: bool) -> None:
+def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_branch: bool, md: bool) -> None:
     """Land WHAT upstream: a branch, a pull request's number, or ORG:BRANCH.
 
     Its head is pinned, its rows are judged against upstream's data, and the
@@ -99,7 +100,12 @@ def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_bra
     """
     from wasteland import land
 
+    if md and out.as_json:
+        raise Usage("--json and --md exclude each other")
     landed = land.merge(out.node, what, push=not no_push, keep_branch=keep_branch, head=head)
+    if md:
+        out.result(None, [land.verdict_text(landed)])
+        return
     pin = landed.review.pinned
     lines = [f"✓ Merged {show(pin.source)}", field("Head", pin.head), field("Main", landed.commit)]
     lines += [f"    {f.verdict:<7} {show(f.detail)}" for f in landed.review.judgement.findings]

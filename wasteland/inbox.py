@@ -234,7 +234,8 @@ def _keep(node: Node, found: list[Proposal]) -> None:
 def ahead(node: Node, wanted_id: str) -> list[Proposal]:
     """Others' open claims of an item, as last seen: the first is the one that upstream saw first."""
     mine = f"{node.config.fork_org}/{node.config.fork_db}:"
-    return [p for p in cached(node) if wanted_id in p.claims and not p.source.startswith(mine) and p.state != LANDED]
+    waiting = [p for p in cached(node) if p.state in (READY, CONFLICTS)]
+    return [p for p in waiting if wanted_id in p.claims and not p.source.startswith(mine)]
 
 
 def age(since: str, now: datetime) -> str:

@@ -54,11 +54,12 @@ def run(node: Node, *, auto: bool = False, dry_run: bool = False) -> Iterator[Ou
     not answer any more; what was landed before stays landed.
     """
     land.need_maintainer(node)
-    with node.db.locked():
-        sync.refresh(node)
-        house = configuration.rules(node.paths.house(node.config.upstream), House.parse) or House()
-        for pull in need_hub(node).pulls(node.config.org, node.config.db):
-            yield _one(node, pull, house, auto=auto, dry_run=dry_run)
+    house = configuration.rules(node.paths.house(node.config.upstream), House.parse) or House()
+    sync.refresh(node)
+    for pull in need_hub(node).pulls(node.config.org, node.config.db):
+        with node.db.locked():  # one at a time, so that other commands of this clone get their turn between two
+            found = _one(node, pull, house, auto=auto, dry_run=dry_run)
+        yield found
 
 
 def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> Outcome:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,7 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made.stop()
 
 
+MOMENT = datetime(2026, 1, 1)  # without a zone, as the database gives it
 Builder = Callable[..., dict[str, Any]]
 
 
@@ -174,7 +176,7 @@ def a_wanted() -> Builder:
             "id": "w-1", "title": "Fix it", "description": None, "project": None, "type": None, "priority": 2,
             "tags": None, "posted_by": "poster", "claimed_by": None, "status": "open", "effort_level": "medium",
             "evidence_url": None, "sandbox_required": 0, "sandbox_scope": None, "sandbox_min_tier": None,
-            "created_at": "t0", "updated_at": "t0",
+            "created_at": MOMENT, "updated_at": MOMENT,
         }  # fmt: skip
         return row | changes
 

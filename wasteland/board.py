@@ -237,11 +237,10 @@ def accept(node: Node, text: str, said: Judgement, *, push: bool = True) -> Outc
         if completion is None and item.status == "in_review":
             raise NotFound(f'no completion found for wanted item "{item.id}"', about=item.id)
         now = node.clock()
-        if completion is not None:
-            _refuse_forged(node, db, completion)
         _write(node, db, item, "accept", {})
         if completion is None:
             raise NotFound(f'no completion found for wanted item "{item.id}"', about=item.id)
+        _refuse_forged(node, db, completion)
         stamp = _stamp(node, db, item, completion, said, now)
         stamps.insert(db, stamp)
         completions.validate(db, completion.id, node.handle, stamp.id, now)

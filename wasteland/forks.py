@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 
 from wasteland import sync
-from wasteland.errors import NotFound, Refused, Unreachable
+from wasteland.errors import Conflict, NotFound, Refused, Unreachable
 from wasteland.hub import Branch, Pull
 from wasteland.node import Node, need_hub
 from wasteland.text import name, show
+from wasteland.verdicts import Book
 
 NUMBER = re.compile(r"#?([0-9]{1,9})\Z")
 
@@ -43,11 +44,15 @@ def pinned(node: Node, what: str) -> Pinned:
     upstream = sync.refresh(node)
     if NUMBER.match(what):
         pull = numbered(node, what)
+        if pull.target != node.upstream_main:
+            raise Refused(f"pull request {pull.number} is offered to {show(pull.target)}, not to main", about=what)
         return pin(node, str(pull.source), pull.source.org, fetched(node, pull.source), upstream, pull)
     org, colon, branch = what.partition(":")
     if colon:
         source = Branch(name(org, "organisation"), node.config.db, branch)
-        return pin(node, what, org, fetched(node, source), upstream, None)
+        offered = need_hub(node).pulls(node.config.org, node.config.db)
+        about = next((p for p in offered if (p.source, p.target) == (source, node.upstream_main)), None)
+        return pin(node, what, org, fetched(node, source), upstream, about)
     head = node.db.branches(what).get(what)
     if head is None:
         raise NotFound(f"there is no branch {show(what)} here", about=what, hint="wl review lists them")
@@ -69,6 +74,27 @@ def pin(node: Node, source: str, org: str, head: str, upstream: str, pull: Pull 
     if base is None:
         raise Refused(f"{show(source)} has no history in common with upstream", about=source)
     return Pinned(source, org, head, base, upstream, pull)
+
+
+def book(node: Node) -> Book:
+    """What was said and looked at on this machine, of proposals to this wasteland."""
+    return Book(node.db.server.folder / "verdicts.json")
+
+
+def named(node: Node, found: Pinned) -> str:
+    """The branch of a proposal as the hub names it, also where it was named by its place in our clone."""
+    if found.pull is not None:
+        return str(found.pull.source)
+    return found.source if ":" in found.source else str(node.fork_branch(found.source))
+
+
+def as_reviewed(node: Node, what: str, found: Pinned, head: str | None) -> None:
+    """Conflict where a branch is not at the commit that was reviewed: the one named, else the last seen here."""
+    seen = head or book(node).seen(named(node, found))
+    if seen is not None and seen != found.head:
+        raise Conflict(
+            f"{show(what)} is at {found.head} now, not at {show(seen)}", about=what, hint=f"wl review {show(what)}"
+        )
 
 
 def remote_of(node: Node, source: Branch) -> str:

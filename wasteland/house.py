@@ -6,7 +6,7 @@ rules of `policy`, which hold everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,11 @@ from wasteland.errors import Misconfigured
 from wasteland.lifecycle import TRANSITIONS
 from wasteland.text import show
 
-PROFILE = "profile"  # a rig changes what it says of itself
-VERBS = frozenset({PROFILE, *(step.verb for step in TRANSITIONS)})
+# What a proposal may do besides steps of items: a rig's words about itself, its keys, its signatures, the roles.
+TABLES = {
+    "rigs": "profile", "wl_key_events": "keys", "wl_attestations": "attest", "wl_leases": "renew", "wl_roles": "roles",
+}  # fmt: skip
+VERBS = frozenset({*TABLES.values(), *(step.verb for step in TRANSITIONS)})
 MOST_APPROVALS = 20
 
 COMMENTED = """\
@@ -49,6 +52,16 @@ class House:
         if type(approvals) is not int or not 1 <= approvals <= MOST_APPROVALS:
             raise Misconfigured(f"approvals must be a number from 1 to {MOST_APPROVALS}")
         return cls(frozenset(auto), approvals)
+
+
+def verbs_of(steps: Iterable[str], tables: Iterable[str]) -> frozenset[str]:
+    """What a proposal does, in the words of a house: the steps of its items, and what else its tables say.
+
+    Signatures and leases that come with a step are part of it.
+    """
+    taken = frozenset(steps)
+    found = frozenset(TABLES.get(table, table) for table in tables if table in TABLES or not taken)
+    return taken | (found - ({"attest", "renew"} if taken else frozenset()))
 
 
 def commented(upstream: str) -> str:

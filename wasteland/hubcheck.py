@@ -200,7 +200,11 @@ def _fork(node: Node, fix: bool) -> Finding:
         return Finding(OK, "fork", f"{name}, level with upstream")
     if not db.is_ancestor(theirs, upstream):
         return Finding(WARNING, "fork", f"the main of {name} has commits of its own", "nothing of ours needs them gone")
-    return _leveled(node) if fix else Finding(WARNING, "fork", f"the main of {name} is behind upstream", "wl sync")
+    if fix:
+        return _leveled(node)
+    lags = node.clock().timestamp() - node.config.node.get("leveled_at", 0) < sync.LAG
+    how = "it may lag for some minutes" if lags else "wl sync --level"
+    return Finding(OK if lags else WARNING, "fork", f"{name}, behind upstream", how)
 
 
 def reading(error: WastelandError) -> str:

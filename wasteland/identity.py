@@ -27,6 +27,7 @@ from wasteland.text import show
 from wasteland.verdict import Context, Report, Verdict, verify_completion, verify_stamp
 
 ROLE_NAMES = ("root", "maintainer", "validator")
+ROOT = "urn:dolt-root:"
 WASTELAND_ID = "SELECT value FROM _meta WHERE `key` = 'wasteland_id'"
 UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -45,17 +46,23 @@ def wasteland_id(node: Node, db: Database | None = None) -> str:
     Raises Refused when the commons says another one than was pinned.
     """
     db = db or node.db
-    said = id_of(db)
     pinned = node.config.node.get("wasteland_id")
+    said = id_of(db, known=pinned)
     if pinned and pinned != said:
         raise Refused(f"upstream now says it is {show(said)}; it was {pinned} when this rig joined", about=said)
     return said
 
 
-def id_of(db: Database) -> str:
-    """The URN that a commons says it is; that of its first commit where it says nothing."""
+def id_of(db: Database, *, known: str | None = None) -> str:
+    """The URN that a commons says it is; that of its first commit where it says nothing.
+
+    The first commit never changes: `known` is believed where it is that of one.
+    Inside a change on a branch, history cannot be asked.
+    """
     found = db.value(WASTELAND_ID)
-    return str(found) if found and UUID.match(str(found)) else f"urn:dolt-root:{db.log(db.revision)[-1].hash}"
+    if found and UUID.match(str(found)):
+        return str(found)
+    return known if known and known.startswith(ROOT) else f"{ROOT}{db.log(db.revision)[-1].hash}"
 
 
 def pin(node: Node, db: Database | None = None) -> None:

@@ -25,7 +25,7 @@ from wasteland.hub import Pull
 from wasteland.lifecycle import NONE, TRANSITIONS
 from wasteland.models import VOLATILE
 from wasteland.node import Node, need_hub
-from wasteland.policy import objects
+from wasteland.policy import ROWS, objects
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"
@@ -126,6 +126,9 @@ def _proposal(
         "opened": pull.created_at.strftime(TIME), "url": pull.url,
     }  # fmt: skip
     own = rigs.get(pull.source.org, [])
+    if pull.target != node.upstream_main:
+        why = f"it is offered to {pull.target}, not to main"
+        return Proposal(**base, rig=own[0] if own else pull.source.org, state=BARRED, detail=why)
     head = None if silent else _head(node, pull)
     if head is None:
         why = silent or f"the branch {pull.source} is gone"
@@ -149,6 +152,10 @@ def _read(node: Node, base: dict[str, Any], head: str, upstream: str, own: list[
     if merge_base is None:
         return Proposal(**base, rig=own[0], head=head, upstream=upstream, state=BARRED, detail="unrelated history")
     tables = db.diff_tables(merge_base, head)
+    count = db.count_diff(merge_base, head)
+    if count > ROWS:
+        why = f"it changes {count} rows; more than {ROWS} are not looked through"
+        return Proposal(**base, rig=own[0], head=head, upstream=upstream, state=BARRED, detail=why)
     rows = db.diff(merge_base, head, "wanted") if any(t.table == "wanted" and t.data for t in tables) else []
     changes = tuple(
         Change(

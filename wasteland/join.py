@@ -80,10 +80,8 @@ def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None 
 
     base = base_url(hub or configuration.setting("WL_HUB") or DOLTHUB)
     if find_token(base, where) is None:
-        raise Unauthenticated(
-            f"there is no token for {base}",
-            hint="wl login, or DOLTHUB_TOKEN; or --remote-base <folder>" if base == DOLTHUB else f"wl login --hub {base}",
-        )
+        hint = "wl login, or DOLTHUB_TOKEN; or --remote-base <folder>" if base == DOLTHUB else f"wl login --hub {base}"
+        raise Unauthenticated(f"there is no token for {base}", hint=hint)
     return Place("dolthub", f"{discover(base, cache_folder(where)).remote}/{org}/{db}", base)
 
 
@@ -234,11 +232,12 @@ def _register(node: Node, view: Database, who: Person, org: str) -> None:
     rigs.register(view, rig, node.clock())
 
 
-def _undo(node: Node) -> None:
-    """Leave nothing of a failed create or join on this machine; a clone that was there before stays."""
+def _undo(node: Node, known: Config | None = None) -> None:
+    """Leave nothing of a failed create or join on this machine; a clone and a configuration from before stay."""
     node.close()
     _clear_leftover(node.config.clone)
-    node.config.path.unlink(missing_ok=True)
+    if known is None:
+        node.config.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -275,8 +274,11 @@ def join(
 ) -> Joined:
     """Fork, clone, make a key, and ask upstream to register this rig and its key."""
     org, _ = org_db(upstream)
-    if upstream in configuration.joined(where):
-        return Joined(Node(configuration.read(where, upstream), where), None, already=True)
+    known = _known(where, upstream)
+    if known is not None and (known.clone / ".dolt").is_dir():
+        return Joined(Node(known, where), None, already=True)
+    if known is not None:  # as a peer leaves it that works without a clone
+        handle, fork_org = known.rig_handle, known.fork_org
     binary.find()
     home = binary.dolt_home(where.data)
     owner = org if direct else fork_org or configuration.setting("DOLTHUB_ORG")
@@ -291,8 +293,9 @@ def join(
         if not direct:
             _say_owner(where, upstream, spot, owner, say)
     with _alone(where, upstream):
-        if upstream in configuration.joined(where):
-            return Joined(Node(configuration.read(where, upstream), where), None, already=True)
+        known = _known(where, upstream)
+        if known is not None and (known.clone / ".dolt").is_dir():
+            return Joined(Node(known, where), None, already=True)
         clone = where.clone(upstream)
         _clear_leftover(clone)
         node = Node(_config(where, upstream, who, spot, owner, clone), where)
@@ -307,9 +310,14 @@ def join(
             node.config.save()
             node.db.server.made()
         except BaseException:
-            _undo(node)
+            _undo(node, known)
             raise
     return Joined(node, pull)
+
+
+def _known(where: Paths, upstream: str) -> Config | None:
+    """The configuration of a wasteland that was joined before, or None."""
+    return configuration.read(where, upstream) if upstream in configuration.joined(where) else None
 
 
 def _user(where: Paths, upstream: str, spot: Place) -> str:

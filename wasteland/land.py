@@ -15,13 +15,15 @@ from wasteland import identity, sync
 from wasteland.dolt.database import MergeConflict, PushRejected, told
 from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
-from wasteland.forks import Pinned, pin, pinned
+from wasteland.forks import Pinned, as_reviewed, pin, pinned
 from wasteland.hub import OPEN
 from wasteland.node import Node, need_hub
 from wasteland.policy import AUTO, REVIEW
 from wasteland.review import TRANSPLANT, Review, examine
 from wasteland.steps import step
 from wasteland.text import show
+
+MOST = 20  # findings that are told
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,22 @@ class Landed:
     review: Review
     commit: str
     pushed: bool
+    already: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As `wl merge --json` prints it."""
         return {
             "schema_version": 1, "merged": self.review.pinned.source, "head": self.review.pinned.head,
             "commit": self.commit, "pushed": self.pushed, "verdict": self.review.judgement.verdict,
-            "landing": self.review.how,
+            "landing": self.review.how, "already": self.already,
         }  # fmt: skip
 
 
 def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False, head: str | None = None) -> Landed:
     """Land a reviewed commit on upstream's main, and prove that it is there.
 
-    `head` is the hash that was reviewed, where the caller has one; Conflict
-    when the branch is another by now.  Raises Refused for who is no
+    `head` is the hash that was reviewed, where the caller has one, else the one
+    that was looked at last on this machine; Conflict when the branch is another by now.  Raises Refused for who is no
     maintainer or where the rules say no, Conflict where rows conflict.
     """
     need_maintainer(node)
@@ -53,17 +56,14 @@ def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False
         found = pinned(node, what)
         if found.pull is not None and found.pull.state != OPEN:
             raise Refused(f"pull request {found.pull.number} is {found.pull.state}", about=what)
-        if head is not None and found.head != head:
-            raise Conflict(
-                f"{show(what)} is at {found.head} now, not at {show(head)}", about=what, hint="review it again"
-            )
+        as_reviewed(node, what, found, head)
         return land(node, found, push=push, keep_branch=keep_branch)
 
 
 def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = False) -> Landed:
     """Land a pinned commit; what an earlier command landed and did not get to close is closed now."""
     if push and (commit := already(node, found)):
-        earlier = Landed(examine(node, found), commit, pushed=True)
+        earlier = Landed(examine(node, found), commit, pushed=True, already=True)
         _after(node, earlier, keep_branch=keep_branch, push=push)
         return earlier
     for _ in range(sync.ATTEMPTS):
@@ -95,18 +95,13 @@ def need_maintainer(node: Node) -> None:
         raise Refused(f"only the owner of {node.config.upstream} may merge: it has no roles document")
 
 
-def _take_back(node: Node, ours: str, upstream: str) -> None:
+def _take_back(node: Node, ours: str) -> None:
     """Set aside a merge that was killed before its push; Refused where main holds other commits of ours."""
-    merging = node.config.node.get("merging")
-    if not merging or node.db.find(merging) is None or not node.db.is_ancestor(merging, ours):
+    if not sync.set_aside_merge(node, ours):
         raise Refused(
             "main has commits that upstream does not have, and they would land too", about="main",
             hint="wl sync pushes nothing; push them with dolt, or set them aside on a branch",
         )  # fmt: skip
-    kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
-    node.db.branch(kept, ours)
-    node.db.at("main").reset(upstream)
-    node.notice(f"a merge that was interrupted before it landed was set aside as branch {kept}")
 
 
 def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
@@ -116,7 +111,7 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
     refuse(found)
     before = db.hash_of("main")
     if push and before != pin.upstream:
-        _take_back(node, before, pin.upstream)
+        _take_back(node, before)
         before = pin.upstream
     node.config.node["merging"] = pin.head
     node.config.save_node()
@@ -144,7 +139,7 @@ def refuse(found: Review) -> None:
     if found.judgement.verdict not in (AUTO, REVIEW):
         reasons = [f.detail for f in found.judgement.findings if f.verdict not in (AUTO, REVIEW)]
         raise Refused(
-            f"{source} may not land: {show('; '.join(reasons) or 'it changes nothing')}",
+            f"{source} may not land: {show('; '.join(reasons[:MOST]) or 'it changes nothing')}",
             about=found.pinned.source, hint=f"wl review {source} shows the rows",
         )  # fmt: skip
     if found.conflicts:
@@ -209,6 +204,8 @@ def _close(node: Node, landed: Landed, number: int) -> None:
 def verdict_text(landed: Landed) -> str:
     """What is written under a pull request that landed, as Markdown."""
     found = landed.review
+    if landed.already:
+        return f"Upstream's main contains {found.pinned.head} already; closed."
     how = "merged" if found.how != TRANSPLANT else "rows taken over without their history"
     lines = [
         f"Landed {found.pinned.head} as {landed.commit} ({how}).",

@@ -20,7 +20,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from wasteland import lease as terms
@@ -129,6 +129,7 @@ class Item:
     worker: str | None = None
     lease: Lease | None = None
     now: datetime | None = None
+    changed: datetime | None = None
 
     @classmethod
     def of(
@@ -140,7 +141,9 @@ class Item:
     ) -> Item:
         """From a row of `wanted`."""
         status, poster = str(row.get("status") or OPEN), row.get("posted_by")
-        return cls(str(row["id"]), status, poster, row.get("claimed_by"), worker, lease, now)
+        changed = row.get("updated_at")
+        changed = changed.replace(tzinfo=changed.tzinfo or UTC) if isinstance(changed, datetime) else None
+        return cls(str(row["id"]), status, poster, row.get("claimed_by"), worker, lease, now, changed)
 
     @property
     def leased(self) -> str | None:
@@ -150,10 +153,15 @@ class Item:
 
 
 def claim_lease(item: Item) -> Lease | None:
-    """The lease of the claim that `item` is under; a row of another rig or status is left over, and means nothing."""
-    if item.lease is None or item.status != CLAIMED or item.lease.rig != item.claimed_by:
+    """The lease of the claim that `item` is under.
+
+    A row of another rig or status is left over by a peer that knows no leases,
+    and so is one that had ended before the item changed last: it means nothing.
+    """
+    held = item.lease
+    if held is None or item.status != CLAIMED or held.rig != item.claimed_by:
         return None
-    return item.lease
+    return None if item.changed is not None and held.expires_at < item.changed else held
 
 
 def handle_key(handle: str | None) -> str:

@@ -14,7 +14,7 @@ from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
 from wasteland.inbox import Proposal
 from wasteland.lease import Lease
-from wasteland.lifecycle import BY_VERB, CLAIMED, OPEN, allowed
+from wasteland.lifecycle import BY_VERB, OPEN, Item, allowed, claim_lease
 from wasteland.models import Completion, Stamp, Wanted
 from wasteland.node import Node
 from wasteland.offer import facts, resolve
@@ -78,7 +78,8 @@ def browse(
 
 def _lease(found: Lease | None, item: Wanted) -> Lease | None:
     """A lease counts only while the item is claimed by its rig: a peer that knows none may leave its row behind."""
-    return found if found and (item.status, item.claimed_by) == (CLAIMED, found.rig) else None
+    row = {name: getattr(item, name) for name in ("id", "status", "posted_by", "claimed_by", "updated_at")}
+    return claim_lease(Item.of(row, lease=found))
 
 
 def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict[str, Any]) -> None:
@@ -162,7 +163,8 @@ def status(node: Node, text: str) -> Card:
     on_main = wanted.get(main, item_id)
     completion = completions.of_item(db, item_id)
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
-    actions = allowed(node.handle, identity.roles_of(node, node.handle), facts(db, item_id))
+    known = replace(facts(db, item_id), lease=leases.of_item(db, item_id), now=node.clock())
+    actions = allowed(node.handle, identity.roles_of(node, node.handle), known)
     return Card(
         item,
         branch,
@@ -196,7 +198,7 @@ def _pull(node: Node, branch: str) -> Pull | None:
 def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
     """The commits that name an item, oldest first: who did what, when, and with which words."""
     named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( —.*)?\s*\Z", re.DOTALL)
-    found = [c for c in node.db.log(revision) if named.match(c.message)]
+    found = [c for c in node.db.log(revision) if named.match(c.message) and _changed(node, c.hash, item_id)]
     return [
         {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}
         for c in _as_landed(found[::-1])
@@ -222,6 +224,12 @@ def _leaves(commit: Commit) -> str | None:
     """The status in which a commit leaves its item; None for a verb that we do not know."""
     step = BY_VERB.get(commit.message.partition(":")[0].removeprefix("wl "))
     return step.to if step else None
+
+
+def _changed(node: Node, commit: str, item_id: str) -> bool:
+    """Whether a commit changed the item that its message names: anybody can write a message."""
+    places = (("wanted", "id"), ("wl_leases", "wanted_id"), ("completions", "wanted_id"))
+    return any(node.db.touches(commit, table, column, item_id) for table, column in places)
 
 
 def mine(node: Node) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class Row:
         rest = {name: value for name, value in row.items() if name not in names}
         for name in JSON_COLUMNS & known.keys():
             known[name] = loaded(known[name])
+        for name in TIMES & known.keys():
+            if not isinstance(known[name], datetime):
+                known[name] = None  # Dolt keeps times that there are not, and gives them as text
         made = cls(**known)
         object.__setattr__(made, "extra", rest)
         return made
@@ -49,6 +52,11 @@ def _columns(cls: type[Row]) -> tuple[str, ...]:
 
 
 JSON_COLUMNS = frozenset({"tags", "skill_tags", "valence", "sandbox_scope"})
+TIMES = frozenset({
+    "created_at", "updated_at", "completed_at", "validated_at", "registered_at", "last_seen", "awarded_at",
+    "claimed_at", "renewed_at", "expires_at", "revoked_at",
+})  # fmt: skip
+DEPTH = 20  # of lists and objects within each other, in a JSON column
 KEYS = {
     "rigs": "handle", "_meta": "key", "boot_blocks": "handle", "chain_meta": "chain_id",
     "wl_attestations": "payload_sha256", "wl_key_events": "event_sha256", "wl_roles": "version",
@@ -229,8 +237,23 @@ def loaded(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
+
+
+def unsound(row: Mapping[str, Any]) -> list[str]:
+    """The columns of a row whose value no reader can be expected to take: a time that is none, JSON too deep."""
+    bad = [name for name in TIMES & row.keys() if row[name] is not None and not isinstance(row[name], datetime)]
+    for name in JSON_COLUMNS & row.keys():
+        value = loaded(row[name])
+        if value is not None and (isinstance(value, str | bytes) or _deep(value, DEPTH)):
+            bad.append(name)
+    return sorted(bad)
+
+
+def _deep(value: Any, left: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left == 0 or any(_deep(one, left - 1) for one in inside)
 
 
 def jsonable(value: Any) -> Any:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wasteland import sync
-from wasteland.commons import completions, stamps, wanted
+from wasteland.commons import completions, leases, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged, PushRejected
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
+from wasteland.lease import Lease
 from wasteland.lifecycle import Item
 from wasteland.models import Completion, Stamp, Wanted
 from wasteland.node import Node
@@ -34,6 +35,7 @@ class Outcome:
     pushed: bool = True
     completion: Completion | None = None
     stamp: Stamp | None = None
+    lease: Lease | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as `--json` prints it."""
@@ -46,6 +48,8 @@ class Outcome:
             found["completion"] = self.completion.to_json()
         if self.stamp:
             found["stamp"] = self.stamp.to_json()
+        if self.lease:
+            found["lease"] = self.lease.to_json()
         return found | {"reverted": self.reverted, "pushed": self.pushed}
 
 
@@ -78,12 +82,12 @@ def resolve(node: Node, text: str) -> str:
 
 def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str = "") -> Outcome:
     """Do a verb to the item that `text` names: judged on what upstream holds now, then landed or offered."""
+    push = push and node.has_remotes
+    if verb == "claim" and node.config.mode == "pr" and push:
+        look_ahead(node)  # before the lock: strangers' forks are fetched
     with node.db.locked():
-        push = push and node.has_remotes
         if node.config.mode == "pr" and push:
             sync.refresh(node)
-            if verb == "claim":
-                look_ahead(node)
         try:
             item_id = resolve(node, text)
         except NotFound:
@@ -138,7 +142,8 @@ def _outcome(node: Node, db: Database, verb: str, item_id: str, **rest: Any) -> 
         raise NotFound(f"{item_id} is gone", about=item_id)
     completion = completions.of_item(db, item_id) if verb in ("done", "accept", "close") else None
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
-    return Outcome(verb, item, completion=completion, stamp=stamp, **rest)
+    lease = leases.of_item(db, item_id) if verb in ("claim", "renew", "takeover") else None
+    return Outcome(verb, item, completion=completion, stamp=stamp, lease=lease, **rest)
 
 
 def _propose(

@@ -35,13 +35,14 @@ from wasteland.lifecycle import (
     path,
     same_person,
 )
-from wasteland.models import RowDiff, TableDiff, loaded
+from wasteland.models import RowDiff, TableDiff, loaded, unsound
 from wasteland.registry import read_key_log, read_roles
 from wasteland.statements import attestation_row, key_event_row
 from wasteland.text import NAME
 
 QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
 ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)
+ROWS = 2000  # of one proposal, at most: nobody looks through more
 PROFILE = frozenset({"display_name", "hop_uri", "owner_email", "gt_version", "last_seen"})
 ITEM_ID = re.compile(r"w-[A-Za-z0-9][A-Za-z0-9-]{0,61}\Z")
 STATUSES = frozenset({OPEN, CLAIMED, IN_REVIEW, COMPLETED, WITHDRAWN})
@@ -111,6 +112,11 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
     by_table: dict[str, list[RowDiff]] = {}
     for row in rows:
         by_table.setdefault(row.table, []).append(row)
+    for row in rows:
+        if row.new is not None and (bad := unsound(row.new)):
+            verdict.add(REJECT, "G-CELL", f"{row.table} {row.key} has no sound {', '.join(bad)}")
+    if verdict.findings:
+        return verdict  # what is below reads these columns
     _rigs(by_table.pop("rigs", []), org, upstream, verdict)
     actor = _actor(rows, org, upstream)
     verdict.actor = actor
@@ -284,6 +290,8 @@ def _bad_lease(row: RowDiff, actor: str, step: Transition, item: Mapping[str, An
     if made is None or made.rig != item.get("claimed_by"):
         return f"{what} is not one of its claimer"
     wrong = bad_times(made, item.get("effort_level"), upstream.now)
+    if wrong is None and actor != made.rig and made.expires_at <= upstream.now:
+        wrong = "it has ended already, and is given to another"
     return f"{what} cannot be true: {wrong}" if wrong else None
 
 

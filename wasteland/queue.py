@@ -7,22 +7,22 @@ and columns, who was first, and what else is free.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wasteland import config as configuration
 from wasteland import land, respond, sync
 from wasteland.commons import wanted
-from wasteland.errors import NotFound, Refused, Unreachable, WastelandError
-from wasteland.forks import Pinned, fetched, pin
-from wasteland.house import PROFILE, House
+from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
+from wasteland.forks import Pinned, book, fetched, pin
+from wasteland.house import House, verbs_of
 from wasteland.hub import Pull
 from wasteland.lifecycle import OPEN
 from wasteland.node import Node, need_hub
 from wasteland.policy import AUTO, REVIEW
 from wasteland.review import Review, code, examine
-from wasteland.verdicts import APPROVE
+from wasteland.verdicts import APPROVE, Verdict
 
 LANDED, WOULD, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
     "landed", "would land", "waiting", "conflict", "refused", "moved", "gone"
@@ -58,31 +58,47 @@ def run(node: Node, *, auto: bool = False, dry_run: bool = False) -> Iterator[Ou
     sync.refresh(node)
     for pull in need_hub(node).pulls(node.config.org, node.config.db):
         with node.db.locked():  # one at a time, so that other commands of this clone get their turn between two
-            found = _one(node, pull, house, auto=auto, dry_run=dry_run)
+            found = _apart(node, pull, house, auto=auto, dry_run=dry_run)
         yield found
+
+
+def _apart(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> Outcome:
+    """One pull request; whatever a stranger put into it, the others get their turn."""
+    try:
+        return _one(node, pull, house, auto=auto, dry_run=dry_run)
+    except Unreachable:
+        raise
+    except WastelandError as error:
+        return Outcome(pull.number, str(pull.source), REFUSED, error.message)
+    except Exception as error:
+        return Outcome(pull.number, str(pull.source), REFUSED, f"it cannot be read: {type(error).__name__}")
 
 
 def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> Outcome:
     source = str(pull.source)
+    if pull.target != node.upstream_main:
+        return Outcome(pull.number, source, REFUSED, f"it is offered to {pull.target}, not to main")
     try:
         head = fetched(node, pull.source)
         found = pin(node, source, pull.source.org, head, sync.upstream_head(node), pull)
-    except (NotFound, Refused, Unreachable) as error:
+    except (NotFound, Refused, Unauthenticated, Unreachable) as error:
         return Outcome(pull.number, source, GONE, error.message)
     if land.already(node, found):
         return _land(node, pull, found, dry_run=dry_run)
-    said = respond.verdicts(node, pull, head)
-    if against := [one for one in said if one.kind != APPROVE]:
+    said = respond.verdicts(node, pull)
+    objected = [one for one in said if one.kind != APPROVE]
+    if against := [one for one in objected if one.head == head]:
         return Outcome(pull.number, source, WAITING, f"{against[0].kind} by {against[0].by}", head)
-    approved = len(said) >= house.approvals
-    if not approved and not auto:
-        return _unapproved(node, pull, head, len(said), house)
+    approvals = [one for one in said if one.kind == APPROVE and one.head == head]
+    approved = len(approvals) >= house.approvals
+    if not approved and not (auto and not objected):
+        return _unapproved(said, pull, head, len(approvals), house)
     seen = examine(node, found)
     if seen.conflicts:
         if not dry_run:
             _tell(node, pull, seen)
         return Outcome(pull.number, source, CONFLICT, _where(seen), head)
-    by_itself = _verbs(seen) <= house.auto
+    by_itself = not objected and bool(verbs := _verbs(seen)) and verbs <= house.auto
     if seen.judgement.verdict not in ((AUTO, REVIEW) if approved else (AUTO,)) or not (approved or by_itself):
         reasons = [f.detail for f in seen.judgement.findings if f.verdict == seen.judgement.verdict]
         state = WAITING if seen.judgement.verdict in (AUTO, REVIEW) else REFUSED
@@ -90,19 +106,19 @@ def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> 
     return _land(node, pull, found, dry_run=dry_run)
 
 
-def _unapproved(node: Node, pull: Pull, head: str, approvals: int, house: House) -> Outcome:
+def _unapproved(said: Sequence[Verdict], pull: Pull, head: str, approvals: int, house: House) -> Outcome:
     source = str(pull.source)
-    older = [one.head for one in respond.book(node).of(source) if one.kind == APPROVE and one.head != head]
+    older = [one for one in said if one.head != head]
     if older and not approvals:
-        return Outcome(pull.number, source, MOVED, f"approved at {older[-1]}, which it is no more", head)
+        why = f"{older[-1].kind} by {older[-1].by} was about {older[-1].head}, which it is no more"
+        return Outcome(pull.number, source, MOVED, why, head)
     why = f"{approvals} of {house.approvals} approvals" if house.approvals > 1 else "not approved"
     return Outcome(pull.number, source, WAITING, why, head)
 
 
-def _verbs(seen: Review) -> set[str]:
-    """What a proposal does, as the rules of the house name it."""
+def _verbs(seen: Review) -> frozenset[str]:
     steps = {step.verb for found in seen.judgement.steps.values() for step in found}
-    return steps | ({PROFILE} if any(row.table == "rigs" for row in seen.rows) else set())
+    return verbs_of(steps, {row.table for row in seen.rows})
 
 
 def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:
@@ -115,7 +131,7 @@ def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:
         raise
     except WastelandError as error:
         return Outcome(pull.number, source, REFUSED, error.message, found.head)
-    respond.book(node).forget(source)
+    book(node).forget(source)
     return Outcome(pull.number, source, LANDED, head=found.head, commit=landed.commit)
 
 
@@ -126,7 +142,7 @@ def _where(seen: Review) -> str:
 
 def _tell(node: Node, pull: Pull, seen: Review) -> None:
     """Tell both authors of a conflict, once for each commit: what, who was first, what is free."""
-    if respond.book(node).told(str(pull.source), seen.pinned.head):
+    if book(node).told(str(pull.source), seen.pinned.head):
         return
     hub, config = need_hub(node), node.config
     lines = [f"This does not merge any more: {code(_where(seen))}."]
@@ -156,9 +172,9 @@ def _first(node: Node, item_id: str) -> list[str]:
 
 
 def _landing(node: Node, item_id: str) -> int | None:
-    """The pull request with which the last change of an item landed, by the landing's own words."""
+    """The pull request with which the last change of an item landed, by the words of main's own commits."""
     told = re.compile(rf"wl merge: #([0-9]+) \S+/{re.escape(item_id)}\Z")
-    for commit in node.db.log("main", limit=LOOK_BACK):
+    for commit in node.db.mainline("main", limit=LOOK_BACK):
         if found := told.match(commit.message.partition("\n")[0]):
             return int(found[1])
     return None

@@ -6,17 +6,17 @@ where there is a pull request, under it; see `verdicts` for who is believed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wasteland import identity, land
 from wasteland.errors import Conflict, Refused, Usage
-from wasteland.forks import Pinned, numbered, pinned
+from wasteland.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.hub import OPEN, Pull
 from wasteland.node import Node, need_hub
 from wasteland.review import examine
-from wasteland.text import checked, show
-from wasteland.verdicts import APPROVE, CHANGES, REJECT, Book, Verdict, heard, latest
+from wasteland.text import checked
+from wasteland.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ class Answer:
             "pull": self.pull.number if self.pull else None, "url": self.pull.url if self.pull else None,
             "verdict": self.verdict.to_json() if self.verdict else None,
         }  # fmt: skip
-
-
-def book(node: Node) -> Book:
-    """What was said on this machine about proposals to this wasteland."""
-    return Book(node.db.server.folder / "verdicts.json")
 
 
 def comment(node: Node, what: str, text: str) -> Answer:
@@ -96,8 +91,7 @@ def _closed(node: Node, answer: Answer) -> Answer:
 
 def _pinned(node: Node, what: str, head: str | None) -> Pinned:
     found = pinned(node, what)
-    if head is not None and found.head != head:
-        raise Conflict(f"{show(what)} is at {found.head} now, not at {show(head)}", about=what, hint="review it again")
+    as_reviewed(node, what, found, head)
     if found.pull is not None and found.pull.state != OPEN:
         raise Conflict(f"pull request {found.pull.number} is {found.pull.state}", about=what)
     return found
@@ -115,7 +109,7 @@ def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
     checked(text, "message")
     at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     number = found.pull.number if found.pull else None
-    verdict = Verdict(kind, _source(node, found), found.head, node.handle, at, text, number)
+    verdict = Verdict(kind, named(node, found), found.head, node.handle, at, text, number)
     if found.pull is not None:
         need_hub(node).comment(
             node.config.org, node.config.db, found.pull.number, node.handle, verdict.markdown()
@@ -124,31 +118,37 @@ def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
     return Answer(what, verdict.markdown(), found.pull, verdict)
 
 
-def _source(node: Node, found: Pinned) -> str:
-    """The branch as the hub names it, also where it was named by its place in our clone."""
-    if found.pull is not None:
-        return str(found.pull.source)
-    return found.source if ":" in found.source else str(node.fork_branch(found.source))
+def verdicts(node: Node, pull: Pull) -> list[Verdict]:
+    """What each reviewer said last of a proposal, at any of its heads: on this machine, or under the pull request.
 
-
-def verdicts(node: Node, pull: Pull, head: str) -> list[Verdict]:
-    """The last verdict that counts of each reviewer about exactly this commit: of this machine, or under the pull.
-
-    One that was given here is also heard there, by the hub's name for us.
+    Approvals count from who may merge, and not for one's own; objections from validators too.
     """
-    source = str(pull.source)
-    said = need_hub(node).comments(node.config.org, node.config.db, pull.number)
-    if said is None:
-        return latest(book(node).of(source), head)
-    return latest(heard(source, pull.number, said, reviewers(node)), head)
+    hub, source = need_hub(node), str(pull.source)
+    mergers = _users(node, "maintainer")
+    us = node.handle if hub.kind == "file" else hub.whoami()
+    here = [replace(one, by=us or one.by) for one in book(node).of(source)]
+    said = hub.comments(node.config.org, node.config.db, pull.number) or []
+    found = [*heard(source, pull.number, said, reviewers(node) | {us or ""}), *here]
+    last = {one.by: one for one in sorted(found, key=lambda one: one.at)}
+    own = {pull.author, pull.source.org}
+    return [
+        one for one in last.values()
+        if one.kind != APPROVE or ((one.by in mergers or one.by == us) and one.by not in own)
+    ]  # fmt: skip
 
 
 def reviewers(node: Node) -> frozenset[str]:
-    """The users of the hub whose verdicts count: owners of maintainers' forks, and of upstream.
+    """The users of the hub whose verdicts are heard."""
+    return _users(node, "maintainer") | _users(node, "validator")
+
+
+def _users(node: Node, role: str) -> frozenset[str]:
+    """The users of the hub that hold a role: owners of the holders' forks, and for maintainers upstream's owner.
 
     A hub that knows no users takes the handle that a client says; only there handles count.
     """
-    handles = identity.holders(node, "maintainer")
+    handles = identity.holders(node, role)
     rows = node.db.at("main").rows("SELECT handle, dolthub_org FROM rigs")
-    owners = {str(row["dolthub_org"]) for row in rows if row["handle"] in handles} | {node.config.org}
+    owners = {str(row["dolthub_org"]) for row in rows if row["handle"] in handles and row["dolthub_org"]}
+    owners |= {node.config.org} if role == "maintainer" else set()
     return frozenset(owners | handles) if need_hub(node).kind == "file" else frozenset(owners)

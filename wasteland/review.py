@@ -17,17 +17,18 @@ from wasteland import identity
 from wasteland.commons import leases, signatures
 from wasteland.dolt.database import MergeConflict
 from wasteland.dolt.rows import apply
-from wasteland.errors import NotFound, Unreachable, Usage
-from wasteland.forks import Pinned, pinned
+from wasteland.errors import NotFound, Refused, Unreachable, Usage
+from wasteland.forks import Pinned, book, named, pinned
 from wasteland.hub import Pull
 from wasteland.lease import Lease, sentence
 from wasteland.models import RowConflict, RowDiff, jsonable
 from wasteland.node import Node, need_hub
-from wasteland.policy import REVIEW, Judgement, Upstream, judge, objects
+from wasteland.policy import AUTO, REVIEW, ROWS, Judgement, Upstream, judge, objects
 from wasteland.text import show
 
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"
+COMMITS = 300  # of one proposal, at most
 
 
 @dataclass
@@ -87,7 +88,9 @@ def branches(node: Node) -> list[dict[str, Any]]:
 
 def review(node: Node, what: str) -> Review:
     """What a branch or pull request would change, what the rules say of it, its evidence and who is behind it."""
-    found = examine(node, pinned(node, what))
+    pin = pinned(node, what)
+    found = examine(node, pin)
+    book(node).look(named(node, pin), pin.head)
     found.evidence = _evidence(found.rows)
     found.people = _people(node, found)
     return found
@@ -135,6 +138,8 @@ def examine(node: Node, pin: Pinned) -> Review:
     the branch's own rows are shown and judged, and the conflicts with them.
     """
     db = node.db
+    if (count := db.count_diff(pin.base, pin.head)) > ROWS:
+        raise Refused(f"{show(pin.source)} changes {count} rows; {ROWS} are the most", about=pin.source)
     bent = objects(db.diff_tables(pin.base, pin.head))
     conflicts = [] if bent else _conflicts(node, pin, bent)
     if bent or conflicts:
@@ -143,8 +148,8 @@ def examine(node: Node, pin: Pinned) -> Review:
         for what in bent:
             verdict.add("quarantine", "G-OBJECT", what)
         return Review(pin, rows, verdict, conflicts)
-    passed = _passed_through(node, pin)
-    how = TRANSPLANT if passed else MERGE
+    passed, detour = _passed_through(node, pin)
+    how = TRANSPLANT if passed or detour else MERGE
     with trial(node, pin, how) as merged:
         rows = db.diff_all(pin.upstream, merged)
         verdict = judge(rows, pin.org, upstream_facts(node, pin), identity.check)
@@ -152,7 +157,10 @@ def examine(node: Node, pin: Pinned) -> Review:
             verdict.add("quarantine", "G-OBJECT", what)
         for what in passed:
             verdict.add(REVIEW, "G-HISTORY", f"only rows would land: a commit on the way carries more ({what})")
-        _signatures_hold(node, rows, merged, verdict)
+        if detour:
+            verdict.add(AUTO, "G-DETOUR", f"only rows would land: commits on the way changed {detour} and took it back")
+        if verdict.verdict in (AUTO, REVIEW):
+            _signatures_hold(node, rows, merged, verdict)
     return Review(pin, rows, verdict, how=how)
 
 
@@ -182,8 +190,7 @@ def trial(node: Node, pin: Pinned, how: str) -> Iterator[str]:
         try:
             if how == MERGE:
                 view.merge(pin.head, f"trial of {pin.head}")
-            else:
-                rows = db.diff_all(pin.base, pin.head)
+            elif rows := db.diff_all(pin.base, pin.head):
                 with view.change(f"trial of the rows of {pin.head}"):
                     apply(view, rows)
             yield db.hash_of(branch)
@@ -191,15 +198,31 @@ def trial(node: Node, pin: Pinned, how: str) -> Iterator[str]:
             db.delete_branch(branch)
 
 
-def _passed_through(node: Node, pin: Pinned) -> list[str]:
-    """What single commits carry besides rows that the whole does not: added, and taken back later."""
+def _passed_through(node: Node, pin: Pinned) -> tuple[list[str], str]:
+    """What single commits carry that the whole does not: more than rows; and rows that were changed and taken back.
+
+    Landing such a commit would make main's history say that those rows have landed.
+    Refused for more commits than anybody looks through.
+    """
     db = node.db
+    commits = db.log(pin.head, without=pin.base, limit=COMMITS + 1)
+    if len(commits) > COMMITS:
+        raise Refused(f"{show(pin.source)} is more than {COMMITS} commits", about=pin.source, hint="squash them")
+    if len(commits) == 1:
+        return [], ""
+    whole = {(row.table, row.key) for row in db.diff_all(pin.base, pin.head)}
     found: list[str] = []
-    for commit in db.log(pin.head, without=pin.base):
-        parent = db.log(f"{commit.hash}^", limit=1)
-        if parent:
-            found += [one for one in objects(db.diff_tables(parent[0].hash, commit.hash)) if one not in found]
-    return found
+    back: set[str] = set()
+    for commit in commits:
+        parents = db.parents(commit.hash)
+        if not parents:
+            continue
+        tables = db.diff_tables(parents[0], commit.hash)
+        found += [one for one in objects(tables) if one not in found]
+        if len(parents) == 1 and not objects(tables):  # what a merge brings is upstream's, or another commit's here
+            rows = db.diff_all(parents[0], commit.hash)
+            back |= {f"{row.table} {row.key}" for row in rows if (row.table, row.key) not in whole}
+    return found, ", ".join(sorted(back)[:3]) + ("…" if len(back) > 3 else "")
 
 
 def _signatures_hold(node: Node, rows: Sequence[RowDiff], merged: str, verdict: Judgement) -> None:

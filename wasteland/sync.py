@@ -150,11 +150,25 @@ def land_leftovers(node: Node) -> None:
     """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
     db = node.db
     ours = db.hash_of(MAIN)
+    if not db.is_ancestor(ours, upstream_head(node)) and set_aside_merge(node, ours):
+        return
     if not db.is_ancestor(ours, upstream_head(node)):
         try:
             db.push(node.upstream_remote, MAIN)
         except PushRejected:
             integrate(node)
+
+
+def set_aside_merge(node: Node, ours: str) -> bool:
+    """Take a merge off main that was killed before its push: it must be judged again; whether there was one."""
+    merging = node.config.node.get("merging")
+    if not merging or node.db.find(merging) is None or not node.db.is_ancestor(merging, ours):
+        return False
+    kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
+    node.db.branch(kept, ours)
+    node.db.at(MAIN).reset(upstream_head(node))
+    node.notice(f"a merge that was interrupted before it landed was set aside as branch {kept}")
+    return True
 
 
 def upstream_head(node: Node) -> str:
@@ -211,26 +225,52 @@ def landed(node: Node, branch: str) -> bool:
 
 
 def landed_as(node: Node, head: str) -> str | None:
-    """The commit of upstream's main with which `head` arrived there, or None where it did not.
+    """The commit of upstream's main with which what `head` changed arrived there, or None where it did not.
 
-    By ancestry it is upstream's head itself.  A trailer anybody can write, so
-    the commit that carries one must also hold every cell that `head` changed.
+    It is one that main itself went through, which has `head` among its
+    ancestors or names it in a trailer.  Neither is believed alone: a stranger
+    can build on somebody's commit and take its rows back, and anybody can
+    write a trailer.  So every cell that `head` changed must be in that commit.
     """
     db, upstream = node.db, upstream_head(node)
     if db.is_ancestor(head, upstream):
-        return upstream
-    base = db.merge_base(head, upstream)
-    if base is None:
-        return None
-    named = [c.hash for c in db.log(upstream, without=base) if f"{TRAILER}{head}" in c.message.splitlines()]
-    if not named:
+        arrived = _arrival(node, head, upstream)
+        parent = db.log(f"{arrived[0]}^", limit=1)
+        if arrived[0] == head or not parent:
+            return arrived[0]  # main itself went through it
+        base = db.merge_base(head, parent[0].hash)
+    else:
+        base = db.merge_base(head, upstream)
+        named = db.mainline(upstream, without=base) if base else []
+        arrived = [c.hash for c in named if f"{TRAILER}{head}" in c.message.splitlines()]
+    if base is None or not arrived:
         return None
     ours = {(row.table, row.key): row.columns - VOLATILE for row in db.diff_all(base, head)}
-    for commit in named:
+    for commit in arrived:
         differ = {(row.table, row.key): row.columns for row in db.diff_all(head, commit)}
         if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
             return commit
     return None
+
+
+def _arrival(node: Node, head: str, upstream: str) -> list[str]:
+    """The first commit of main itself that has `head` among its ancestors, or is it."""
+    line = [commit.hash for commit in node.db.mainline(upstream, without=head)]
+    low, high = 0, len(line)  # those before `low` have it, those from `high` on have not
+    while low < high:
+        middle = (low + high) // 2
+        if node.db.is_ancestor(head, line[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    if low == len(line) and (not line or _parent_is(node, line[-1], head)):
+        return [head]
+    return [line[low - 1]]
+
+
+def _parent_is(node: Node, commit: str, head: str) -> bool:
+    parent = node.db.log(f"{commit}^", limit=1)
+    return bool(parent) and parent[0].hash == head
 
 
 def drop(node: Node, branch: str, *, push: bool) -> None:
@@ -258,7 +298,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     db, branch = node.db, item_branch(node, wanted_id)
     if not db.is_branch(branch):
         theirs = db.find(f"origin/{branch}") if push else None
-        if theirs is None:
+        if theirs is None or db.is_branch(_kept(branch, theirs)):
             return None
         db.branch(branch, theirs)  # pushed by a command that was killed, or from this rig's other machine
     if landed(node, branch):
@@ -280,17 +320,27 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
 
 
 def _touched(node: Node, old: str, new: str, wanted_id: str) -> bool:
-    rows = [r for table in ("wanted", "completions") for r in node.db.diff(old, new, table)]
+    changed = {table.table for table in node.db.diff_tables(old, new) if table.data}
+    tables = sorted(changed & {"wanted", "completions", "wl_leases"})
+    rows = [row for table in tables for row in node.db.diff(old, new, table)]
     return any(wanted_id in (row.row.get("id"), row.row.get("wanted_id")) for row in rows)
 
 
 def _lose(node: Node, branch: str, head: str, *, push: bool) -> None:
-    kept = f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
+    kept = _kept(branch, head)
     if push:
         close_pull(node, branch, "Superseded: another change of this item landed first.")
         _drop_remote(node, branch)
-    node.db.rename_branch(branch, kept)
+    if node.db.is_branch(kept):
+        node.db.delete_branch(branch)
+    else:
+        node.db.rename_branch(branch, kept)
     node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
+
+
+def _kept(branch: str, head: str) -> str:
+    """The name under which a branch that lost against upstream is kept."""
+    return f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
 
 
 def close_pull(node: Node, branch: str, text: str) -> None:
@@ -366,10 +416,14 @@ def _incoming(node: Node, old: str, new: str) -> dict[str, dict[str, int]]:
 
 
 def _clean(node: Node) -> list[str]:
-    """Delete this rig's branches that have landed; their names."""
+    """Delete this rig's branches that have landed, and set aside those that lost; the names of the landed."""
     gone = []
-    for branch in node.db.branches(f"wl/{node.handle}/") | node.db.branches(f"wl/register/{node.handle}"):
+    main = upstream_head(node)
+    ours = node.db.branches(f"wl/{node.handle}/") | node.db.branches(f"wl/register/{node.handle}")
+    for branch, head in ours.items():
         if landed(node, branch):
             drop(node, branch, push=node.hub is not None)
             gone.append(branch)
+        elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
+            _lose(node, branch, head, push=node.hub is not None)
     return gone

@@ -26,6 +26,7 @@ from wasteland.text import show_lines
 
 APPROVE, CHANGES, REJECT = "approve", "request-changes", "reject"
 WORDS = {APPROVE: "Approved", CHANGES: "Changes are asked for", REJECT: "Rejected"}
+REMEMBERED = 500  # branches whose reviewed commit is kept
 LINE = re.compile(r"^wl-verdict: (approve|request-changes|reject) ([0-9a-v]{32})\s*$", re.MULTILINE)
 
 
@@ -87,12 +88,25 @@ class Book:
             write_json(self.path, found | {"told": found["told"] | {source: head}})
             return False
 
+    def look(self, source: str, head: str) -> None:
+        """Note that this commit of a branch was reviewed here."""
+        with self._alone():
+            found = self._read()
+            seen = {**found["seen"], source: head}
+            write_json(self.path, found | {"seen": dict(list(seen.items())[-REMEMBERED:])})
+
+    def seen(self, source: str) -> str | None:
+        """The commit of a branch that was reviewed here last."""
+        found = self._read()["seen"].get(source)
+        return str(found) if found else None
+
     def forget(self, source: str) -> None:
         """Drop what concerns a branch that has landed or was closed."""
         with self._alone():
             found = self._read()
             kept = [one for one in found["verdicts"] if one["source"] != source]
-            write_json(self.path, {"verdicts": kept, "told": {k: v for k, v in found["told"].items() if k != source}})
+            rest = {part: {k: v for k, v in found[part].items() if k != source} for part in ("told", "seen")}
+            write_json(self.path, {"verdicts": kept} | rest)
 
     def _read(self) -> dict[str, Any]:
         """The file; a damaged one counts as empty."""
@@ -100,8 +114,8 @@ class Book:
             with contextlib.suppress(Exception):
                 found = read_json(self.path)
                 known = [one for one in found["verdicts"] if one["kind"] in WORDS and Verdict(**one)]
-                return {"verdicts": known, "told": dict(found["told"])}
-        return {"verdicts": [], "told": {}}
+                return {"verdicts": known, "told": dict(found["told"]), "seen": dict(found.get("seen", {}))}
+        return {"verdicts": [], "told": {}, "seen": {}}
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -109,8 +123,3 @@ class Book:
         with self.path.with_suffix(".lock").open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
-
-
-def latest(found: Iterable[Verdict], head: str) -> list[Verdict]:
-    """The last verdict of each reviewer about exactly this commit."""
-    return list({one.by: one for one in found if one.head == head}.values())

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.conftest import MOMENT
 from wasteland.errors import NotOpen, Refused
 from wasteland.lease import GRACE, Lease, granted
 from wasteland.lifecycle import (
@@ -102,7 +103,7 @@ def test_what_may_be_done_is_listed():
 
 
 def row(a_wanted, **changes):
-    return a_wanted(updated_at="t1", **changes)
+    return a_wanted(updated_at=MOMENT + timedelta(hours=1), **changes)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_net_diff_is_judged_as_a_path(a_wanted, old, new, actor, roles, verbs)
         (None, {"status": "open", "posted_by": "poster"}, "rival", "posted by rival"),
         (None, {"sandbox_required": 1, "evidence_url": "x"}, "poster", "evidence_url"),
         ({"posted_by": "poster"}, {"posted_by": "rival"}, "rival", "only the poster"),
-        ({"id": "w-1"}, {"created_at": "t9", "title": "y"}, "poster", "created_at"),
+        ({"id": "w-1"}, {"created_at": MOMENT + timedelta(days=9), "title": "y"}, "poster", "created_at"),
     ],
 )
 def test_what_no_path_leads_to_is_refused_with_the_reason(a_wanted, old, new, actor, why):

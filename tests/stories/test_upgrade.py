@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import User, World
 from tests.stories.test_pr_mode import OPEN, python
+from wasteland.join import schema
 
 
 @pytest.fixture
@@ -41,18 +42,25 @@ def test_a_minor_version_that_only_adds_is_taken(pair):
         ["ALTER TABLE wanted DROP COLUMN sandbox_scope", VERSION.format("1.3")],
         ["ALTER TABLE wanted ADD COLUMN must INT NOT NULL", VERSION.format("1.3")],
         ["CREATE TABLE guilds (id INT PRIMARY KEY)"],
+        ["ALTER TABLE wanted ADD CONSTRAINT c CHECK (status <> 'claimed')", VERSION.format("1.3")],
+        ["ALTER TABLE wanted ADD COLUMN twice INT GENERATED ALWAYS AS (priority * 2) STORED", VERSION.format("1.3")],
+        [
+            "CREATE TABLE g (id VARCHAR(64) PRIMARY KEY, FOREIGN KEY (id) REFERENCES wanted (id) ON DELETE CASCADE)",
+            VERSION.format("1.3"),
+        ],
         ["CREATE TRIGGER t BEFORE INSERT ON wanted FOR EACH ROW SET NEW.title = 'x'", VERSION.format("1.9")],
         ["CREATE TRIGGER t BEFORE INSERT ON wanted FOR EACH ROW SET NEW.title = 'x'", VERSION.format("2.0")],
     ],
 )
-def test_what_no_version_announces_and_what_is_no_table_is_never_taken(pair, statements):
+def test_what_no_version_announces_and_what_is_no_table_is_not_taken(pair, statements):
     poster, worker = pair
     before = python(worker, OPEN + "print(d.hash_of('main'))")
     ddl(poster, *statements)
-    for words in (["sync"], ["sync", "--upgrade"]):
-        refused = worker.wl(*words)
-        assert refused.code == 6
-        assert "not rows" in refused.err
+    refused = worker.wl("sync")
+    assert refused.code == 6
+    assert "not rows" in refused.err
+    if "TRIGGER" in statements[0]:
+        assert worker.wl("sync", "--upgrade").code == 6, "never"
     assert python(worker, OPEN + "print(d.hash_of('main'))") == before
 
 
@@ -70,8 +78,28 @@ def test_a_major_version_is_explained_and_taken_on_request(pair):
 
 def test_a_table_of_ours_may_come_later(pair):
     poster, worker = pair
+    statements = [one for one in schema("attest.sql") if "wl_leases" in one]
+    ddl(poster, "DROP TABLE wl_leases", message="as before leases")
+    assert worker.wl("sync").code == 6
+    worker.ok("sync", "--upgrade")
+    ddl(poster, *statements, message="leases")
+    assert "wl_leases" in worker.wl("sync").ok().err
     ddl(poster, "CREATE TABLE wl_notes (id INT PRIMARY KEY)")
-    assert "wl_notes" in worker.wl("sync").ok().err
+    assert worker.wl("sync").code == 6, "not one that we define"
+
+
+def test_tables_may_come_before_or_after_the_version_that_announces_them(pair):
+    poster, worker = pair
+    ddl(poster, VERSION.format("1.3"), message="first the version")
+    worker.ok("sync")
+    ddl(poster, "ALTER TABLE wanted ADD COLUMN bounty INT DEFAULT 3", message="then the tables")
+    assert "grew" in worker.wl("sync").ok().err
+    ddl(poster, VERSION.format("2.0"), message="a major version without tables")
+    assert worker.wl("sync").code == 6
+    worker.ok("sync", "--upgrade")
+    ddl(poster, "ALTER TABLE wanted RENAME COLUMN bounty TO reward", message="its tables")
+    assert worker.wl("sync").code == 6
+    worker.ok("sync", "--upgrade")
 
 
 def test_the_forks_main_follows_upstreams(pair):

@@ -294,7 +294,7 @@ def exit_codes():
 
 def test_the_reference_names_every_command():
     text = REFERENCE.read_text()
-    heads = [head.strip() for head in re.findall(r"(?m)^### `wl ([a-z ]+)", text)]
+    heads = [head.strip() for head in re.findall(r"(?m)^### `wl ([a-z -]+)", text)]
     assert sorted(heads) == sorted(" ".join(leaf) for leaf in LEAVES)
 
 

@@ -89,11 +89,12 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--wasteland", metavar="ORG/DB", help="Which wasteland, where several are joined.")
+@click.option("--local-db", is_flag=True, hidden=True)
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Accepted; output is plain."
 )
 @click.pass_context
-def wl(ctx: click.Context, wasteland: str | None, color: str) -> None:
+def wl(ctx: click.Context, wasteland: str | None, local_db: bool, color: str) -> None:
     """A node of the Wasteland: claim work, prove it, stamp it, review it."""
     ctx.obj = {"wasteland": wasteland}
 

@@ -100,6 +100,10 @@ def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
     lines = [f"✓ {done} {item.id}", field("Title", item.title), field("Status", item.status)]
     if made.verb == "claim":
         lines.append(field("Claimed by", item.claimed_by))
+    if made.lease:
+        from wasteland.lease import moment
+
+        lines.append(field("Leased until", moment(made.lease.expires_at)))
     lines += extra or []
     if made.branch:
         lines.append(field("Branch", made.branch))

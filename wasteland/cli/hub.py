@@ -17,7 +17,7 @@ from wasteland.text import org_db, show
 if TYPE_CHECKING:
     from wasteland.hub.serve.store import Store
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wasteland.cli.output import Out, cell, field, verb
-from wasteland.errors import Conflict, Usage
+from wasteland.errors import Conflict, Usage, WastelandError
 from wasteland.text import show
 
 if TYPE_CHECKING:
+    from wasteland.queue import Outcome
     from wasteland.respond import Answer
 
+DETAIL = 300  # characters
 COLUMNS = (("#", 5), ("AGE", 7), ("RIG", 16), ("DOES", 18), ("STATE", 10), ("TITLE", 44))
 
 
@@ -40,7 +42,7 @@ def inbox_command(out: Out, md: bool, no_fetch: bool) -> None:
     for row, proposal in zip(rows, found, strict=True):
         lines.append("  " + " ".join(cell(text, width) for text, (_, width) in zip(row, COLUMNS, strict=True)).rstrip())
         if proposal.detail:
-            lines.append(f"        {show(proposal.detail)}")
+            lines.append(f"        {show(proposal.detail)[:DETAIL]}")
     out.result(value, lines if found else ["No open pull requests."])
 
 
@@ -62,7 +64,8 @@ def answered(out: Out, answer: Answer, done: str, *, md: bool = False) -> None:
     if md:
         out.result(answer.to_json(), [answer.said])
         return
-    lines = [f"✓ {done} {show(answer.what)}"]
+    name = f"#{answer.pull.number}" if answer.pull else show(answer.what)
+    lines = [f"✓ {done} {name}"]
     if answer.verdict:
         lines.append(field("Head", answer.verdict.head))
     if answer.pull:
@@ -140,15 +143,26 @@ def queue_command(out: Out, auto: bool, dry_run: bool, md: bool) -> None:
     from wasteland import queue
 
     _one_format(out, md)
-    found = []
-    for one in queue.run(out.node, auto=auto, dry_run=dry_run):
-        found.append(one)
-        if not out.as_json and not md:
-            detail = f"  {show(one.detail)}" if one.detail else ""
-            click.echo(f"  #{one.pull:<5} {one.state:<10} {show(one.source)}{detail}")
+    found: list[Outcome] = []
+    stopped: WastelandError | None = None
+    try:
+        for one in queue.run(out.node, auto=auto, dry_run=dry_run):
+            found.append(one)
+            if not out.as_json and not md:
+                detail = f"  {show(one.detail)[:DETAIL]}" if one.detail else ""
+                click.echo(f"  #{one.pull:<5} {one.state:<10} {show(one.source)}{detail}")
+    except WastelandError as error:
+        if not found:
+            raise
+        stopped = error  # what has landed before is told all the same
     rows = [(f"#{one.pull}", one.state, one.source, one.detail) for one in found]
     lines = _markdown(["#", "STATE", "BRANCH", "WHY"], rows) if md else [] if found else ["No open pull requests."]
-    out.result({"schema_version": 1, "dry_run": dry_run, "pulls": [one.to_json() for one in found]}, lines)
+    value: dict[str, Any] = {"schema_version": 1, "dry_run": dry_run, "pulls": [one.to_json() for one in found]}
+    out.result(value | ({"stopped": stopped.message} if stopped else {}), lines)
+    if stopped and not out.as_json:
+        raise stopped
+    if stopped:
+        click.get_current_context().exit(stopped.exit_code)
     stuck = [one.pull for one in found if one.state in (queue.CONFLICT, queue.REFUSED)]
     if stuck and not out.as_json:
         raise Conflict(f"{len(stuck)} of {len(found)} pull requests did not land: {', '.join(f'#{n}' for n in stuck)}")

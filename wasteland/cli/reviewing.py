@@ -107,7 +107,9 @@ def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_bra
         out.result(None, [land.verdict_text(landed)])
         return
     pin = landed.review.pinned
-    lines = [f"✓ Merged {show(pin.source)}", field("Head", pin.head), field("Main", landed.commit)]
-    lines += [f"    {f.verdict:<7} {show(f.detail)}" for f in landed.review.judgement.findings]
+    done = "Upstream's main already contains" if landed.already else "Merged"
+    lines = [f"✓ {done} {show(pin.source)}", field("Head", pin.head), field("Main", landed.commit)]
+    if not landed.already:
+        lines += [f"    {f.verdict:<7} {show(f.detail)}" for f in landed.review.judgement.findings]
     lines.append("  Pushed; upstream's main contains it" if landed.pushed else "  Kept on this machine (--no-push)")
     out.result(landed.to_json(), lines)

@@ -313,7 +313,12 @@ class Database:
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both have; None for unrelated histories."""
-        found = self._plain("SELECT dolt_merge_base(%s, %s) AS hash", (one, other))[0]["hash"]
+        try:
+            found = self._plain("SELECT dolt_merge_base(%s, %s) AS hash", (one, other))[0]["hash"]
+        except WastelandError:
+            if self.log(one)[-1].hash != self.log(other)[-1].hash:
+                return None  # Dolt takes two histories that begin differently for an error
+            raise
         return str(found) if found else None
 
     def log(self, revision: str, *, without: str | None = None, limit: int = 0) -> list[Commit]:
@@ -326,6 +331,38 @@ class Database:
             Commit(str(r["commit_hash"]), str(r["committer"]), str(r["email"]), utc(r["date"]), str(r["message"]))
             for r in found
         ]
+
+    def mainline(self, revision: str, *, without: str | None = None, limit: int = 1000) -> list[Commit]:
+        """The commits that `revision` itself went through, newest first: first parents only, not what was merged in.
+
+        Ends before a commit that `without` contains.
+        """
+        words = (revision, "--parents") if without is None else (revision, "--not", without, "--parents")
+        marks = ", ".join(["%s"] * len(words))
+        sql = f"SELECT commit_hash, committer, email, date, message, parents FROM dolt_log({marks})"
+        rows = self._plain(f"{sql} LIMIT {int(limit) * 20}", words)
+        known = {str(row["commit_hash"]): row for row in rows}
+        found: list[Commit] = []
+        at = next(iter(known), "")
+        while at in known and len(found) < limit:
+            row = known[at]
+            found.append(Commit(at, str(row["committer"]), str(row["email"]), utc(row["date"]), str(row["message"])))
+            at = str(row["parents"] or "").partition(",")[0].strip()
+        return found
+
+    def parents(self, commit: str) -> list[str]:
+        """The parents of a commit, the one it went on from first."""
+        found = self._plain("SELECT parents FROM dolt_log(%s, '--parents') LIMIT 1", (commit,))
+        return [one.strip() for one in str(found[0]["parents"] or "").split(",") if one.strip()] if found else []
+
+    def touches(self, commit: str, table: str, column: str, value: str) -> bool:
+        """Whether a commit changed a row of `table` whose `column` is `value`, against its first parent."""
+        after, before = identifier(f"to_{column}"), identifier(f"from_{column}")
+        sql = f"SELECT 1 FROM dolt_diff(%s, %s, %s) WHERE {after} = %s OR {before} = %s LIMIT 1"
+        try:
+            return bool(self._plain(sql, (f"{commit}^", commit, table, value, value)))
+        except WastelandError:
+            return False  # no such table there, or no parent
 
     def commit_signatures(self, revision: str, limit: int) -> list[tuple[Commit, str | None]]:
         """The last commits with what GPG says of each: None unsigned, "" where it cannot be checked here."""
@@ -371,6 +408,12 @@ class Database:
         """The rows of all ordinary tables that differ between two commits, by table."""
         tables = sorted(t.table for t in self.diff_tables(old, new) if t.data and not t.table.startswith(SYSTEM))
         return [row for table in tables for row in self.diff(old, new, table)]
+
+    def count_diff(self, old: str, new: str) -> int:
+        """How many rows of ordinary tables differ between two commits."""
+        sql = "SELECT table_name AS name, rows_added + rows_deleted + rows_modified AS n FROM dolt_diff_stat(%s, %s)"
+        found = self._plain(sql, (old, new))
+        return sum(int(row["n"] or 0) for row in found if not str(row["name"]).startswith(SYSTEM))
 
     def overlaps(self, base: str, other: str) -> list[RowConflict]:
         """The rows that both sides changed, if `other` were merged into `base`.

@@ -18,6 +18,7 @@ from wasteland.hub.shapes import Summary, columns_of, number_of, objects, plain,
 from wasteland.hub.site import is_dolthub
 
 PAGES = 100
+MISSING = "wl doctor says what is missing"
 TEXTS = {
     "token": ("invalid authorization",),
     "scope": ("api token is not allowed",),
@@ -216,7 +217,7 @@ class Rest1:
         if answer.status in (404, 405) and (answer.body is None or answer.status == 405):
             raise NoRoute(f"{host} has no such route in {self.version}", about=host)
         if answer.status == 404 or _says("missing", words):
-            raise NotFound(f"{host} knows no such thing: {said}", about=host)
+            raise NotFound(f"{host} knows no such thing: {said}", about=host, hint=MISSING)
         if answer.status == 409 or _says("exists", words):
             raise Conflict(f"{host} refuses: {said}", about=host)
         raise Refused(f"{host} refuses: {said}", about=host)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Branch, Comment
 from wasteland.hub.rest import Answer, Job, NoRoute, Wire
-from wasteland.hub.rest1 import PAGES, TEXTS, no_token, not_json, scope, too_many
+from wasteland.hub.rest1 import MISSING, PAGES, TEXTS, no_token, not_json, scope, too_many
 from wasteland.hub.shapes import (
     Summary,
     columns_of,
@@ -214,7 +214,7 @@ class Rest2:
         if answer.status == 403 and any(text in words.lower() for text in TEXTS["scope"]):
             raise scope(self.wire, said)
         if kind is NotFound or kind is NoRoute:
-            raise kind(f"{host} knows no such thing: {said}", about=host)
+            raise kind(f"{host} knows no such thing: {said}", about=host, hint=MISSING)
         raise kind(f"{host} refuses: {said}", about=host)
 
 

@@ -107,11 +107,20 @@ class Host:
     # Who may do what.
 
     def repository(self, owner: str, name: str, holder: Holder | None) -> Repository:
-        """A repository that the holder may read; NotFound for all others."""
+        """A repository that the holder may read; NotFound for all others.
+
+        A private fork is offered to its parent: who writes there may read it too.
+        """
         found = self.store.repository(owner, name)
-        if found is None or (found.private and not self._role(found, holder)) or self._lags(found):
+        if found is None or (found.private and not self._reads(found, holder)) or self._lags(found):
             raise NotFound(NO_REPOSITORY, about=show(f"{owner}/{name}"))
         return found
+
+    def _reads(self, repo: Repository, holder: Holder | None) -> bool:
+        if self._role(repo, holder):
+            return True
+        parent = self.store.repository_of(repo.parent) if repo.parent else None
+        return parent is not None and self._role(parent, holder) in ("writer", "admin")
 
     def _role(self, repo: Repository, holder: Holder | None) -> str | None:
         return self.store.role(holder.user, repo.owner) if holder else None

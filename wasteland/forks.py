@@ -93,7 +93,9 @@ def as_reviewed(node: Node, what: str, found: Pinned, head: str | None) -> None:
     seen = head or book(node).seen(named(node, found))
     if seen is not None and seen != found.head:
         raise Conflict(
-            f"{show(what)} is at {found.head} now, not at {show(seen)}", about=what, hint=f"wl review {show(what)}"
+            f"{show(what)} is at {found.head} now, not at {show(seen)}",
+            about=what,
+            hint=f"review it again: wl review {show(what)}",
         )
 
 

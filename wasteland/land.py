@@ -15,7 +15,7 @@ from wasteland import identity, sync
 from wasteland.dolt.database import MergeConflict, PushRejected, told
 from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
-from wasteland.forks import Pinned, as_reviewed, pin, pinned
+from wasteland.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.hub import OPEN
 from wasteland.node import Node, need_hub
 from wasteland.policy import AUTO, REVIEW
@@ -182,6 +182,7 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
     node.config.node.pop("merging", None)
     node.config.node["seen_upstream"] = node.db.find(f"{node.upstream_remote}/main")
     node.config.save_node()
+    book(node).forget(named(node, pin))  # the next branch of that name is another
     if pin.pull is not None and push:
         _close(node, landed, pin.pull.number)
         step("closed")

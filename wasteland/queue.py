@@ -131,7 +131,6 @@ def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:
         raise
     except WastelandError as error:
         return Outcome(pull.number, source, REFUSED, error.message, found.head)
-    book(node).forget(source)
     return Outcome(pull.number, source, LANDED, head=found.head, commit=landed.commit)
 
 

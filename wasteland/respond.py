@@ -86,6 +86,7 @@ def _closed(node: Node, answer: Answer) -> Answer:
     if answer.pull.state != OPEN:
         raise Conflict(f"pull request {answer.pull.number} is {answer.pull.state} already", about=answer.what)
     need_hub(node).close(node.config.org, node.config.db, answer.pull.number)
+    book(node).forget(str(answer.pull.source))
     return Answer(answer.what, answer.said, answer.pull, answer.verdict, closed=True)
 
 

@@ -28,6 +28,7 @@ from wasteland.text import show
 
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"
+LEASES, ITEMS = "wl_leases", "wanted"  # a claim gives a lease, and what follows it on the same branch ends it
 COMMITS = 300  # of one proposal, at most
 
 
@@ -221,7 +222,11 @@ def _passed_through(node: Node, pin: Pinned) -> tuple[list[str], str]:
         found += [one for one in objects(tables) if one not in found]
         if len(parents) == 1 and not objects(tables):  # what a merge brings is upstream's, or another commit's here
             rows = db.diff_all(parents[0], commit.hash)
-            back |= {f"{row.table} {row.key}" for row in rows if (row.table, row.key) not in whole}
+            back |= {
+                f"{row.table} {row.key}"
+                for row in rows
+                if (row.table, row.key) not in whole and not (row.table == LEASES and (ITEMS, row.key) in whole)
+            }
     return found, ", ".join(sorted(back)[:3]) + ("…" if len(back) > 3 else "")
 
 

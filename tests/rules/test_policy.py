@@ -766,6 +766,7 @@ DAY = timedelta(days=1)
         ([DONE, added("completions", a_completion()), added("wl_leases", a_lease())], "worker", leased()),
         ([*SENT_BACK, added("wl_leases", a_lease("poster"))], "poster", leased(**REVIEWED)),
         ([*SENT_BACK, removed("wl_leases", a_lease())], "poster", leased(a_lease(), **REVIEWED)),
+        ([*SENT_BACK, added("wl_leases", a_lease(since=6 * DAY, lasting=DAY))], "poster", leased(**REVIEWED)),
         ([TAKEN], "stranger", leased(GONE)),
         ([TAKEN, removed("wl_leases", GONE)], "stranger", leased(GONE)),
         ([TAKEN, changed("wl_leases", GONE, **a_lease())], "stranger", leased(GONE)),
@@ -783,6 +784,7 @@ DAY = timedelta(days=1)
         "renew by a stranger", "renew by the poster", "renew of an open item", "renew of what upstream has not",
         "renew of what upstream does not know", "give away", "claimed anew", "turned back", "made longer",
         "end becomes text", "done that renews", "done that leases", "reject for the poster", "reject that removes",
+        "reject with what has ended",
         "takeover without a lease", "takeover that removes", "takeover that leaves the holder",
         "takeover of a running lease", "takeover too early", "takeover without upstream's lease",
         "takeover that leases to another", "takeover for too long", "takeover for another",
@@ -791,7 +793,7 @@ DAY = timedelta(days=1)
 def test_a_lease_that_breaks_a_rule_is_rejected(rows, by, facts):
     judged = verdict_of(*rows, by=by, **facts)
     assert judged.verdict == REJECT, judged.findings
-    assert {f.rule for f in judged.findings if f.verdict == REJECT} & {"LEASE", "WANT-STEP"}
+    assert {f.rule for f in judged.findings if f.verdict == REJECT} & {"LEASE", "WANT-STEP", "G-CELL"}
 
 
 def test_why_a_lease_is_rejected_is_said():

@@ -1,8 +1,8 @@
 """Five nodes share one hub over HTTP, and every item's way from post to stamp can be told afterwards.
 
-With WL_SLOW=1, or `-m slow`, the board has 200 items (WL_STORY_ITEMS):
+In full the board has 200 items (WL_STORY_ITEMS):
 
-    WL_SLOW=1 python -m pytest -s tests/stories/test_five_nodes.py
+    scripts/test -s -m long tests/stories/test_five_nodes.py
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from tests.hubs import Hub
 from tests.stories.five import NODES, UPSTREAM, WORKERS, Five, together
 
 ITEMS = int(os.environ.get("WL_STORY_ITEMS", "200"))
-FULL = os.environ.get("WL_SLOW") == "1"
 WAVE = 20
 KINDS = ("rivals", "plain", "unclaimed", "rejected", "rivals", "edited", "taken_back", "rivals", "withdrawn", "closed")
 END = {"unclaimed": "open", "taken_back": "open", "withdrawn": "withdrawn"}
@@ -303,11 +302,9 @@ def test_five_nodes_tell_one_story_whatever_happens_on_the_way(five, tmp_path):
     tell(five, tmp_path, len(KINDS))
 
 
-@pytest.mark.slow
-def test_five_nodes_and_two_hundred_items(request, tmp_path):
-    if not FULL and request.config.getoption("markexpr") != "slow":
-        pytest.skip("the long form needs WL_SLOW=1 or -m slow")
-    tell(request.getfixturevalue("five"), tmp_path, ITEMS)
+@pytest.mark.long
+def test_five_nodes_and_two_hundred_items(five, tmp_path):
+    tell(five, tmp_path, ITEMS)
 
 
 def test_a_claim_taken_back_closes_its_pull_request_though_the_hubs_list_is_older(world: World, tmp_path: Path):

@@ -116,7 +116,8 @@ def whole_way(served: Served, acme: Node) -> None:
     second = tried(lambda: board.claim(bob, wanted))
     assert first.branch != second.branch
     tried(lambda: board.done(ada, wanted, "https://example.com/1"))
-    found = {one.source: one for one in tried(lambda: inbox.inbox(acme))}
+    both = {f"ada/commons:{first.branch}", f"bob/commons:{second.branch}"}
+    found = tried(lambda: need(listed(acme, both)))
     mine = found[f"ada/commons:{first.branch}"]
     assert (mine.verbs, mine.state) == (("claim", "done"), "ready")
     seen = tried(lambda: review.review(acme, str(mine.number)))
@@ -137,6 +138,12 @@ def whole_way(served: Served, acme: Node) -> None:
     said = board.Judgement({"quality": (4, 900)})
     accepted = tried(lambda: board.accept(acme, wanted, said))
     tried(lambda: landed(acme, number_of(acme, accepted.branch)))
+
+
+def listed(node: Node, sources: set[str]) -> dict[str, inbox.Proposal] | None:
+    """The open pull requests by branch, once all of these are among them."""
+    found = {one.source: one for one in inbox.inbox(node)}
+    return found if sources <= found.keys() else None
 
 
 def landed(node: Node, number: int) -> None:

@@ -250,6 +250,8 @@ def test_a_claim_does_not_need_the_item_on_the_forks_main(joined):
     assert listed["status"] == "open"
     assert [(one["rig"], one["verbs"]) for one in listed["pending"]] == [("worker", ["claim", "done"])]
     assert [one["pull"] for one in poster.json("status", item)["pending"]] == [made["pull"]["number"]]
+    assert maintainer.wl("merge", str(made["pull"]["number"])).code == 5, "it has moved since it was looked at"
+    maintainer.ok("review", str(made["pull"]["number"]))
     maintainer.ok("merge", str(made["pull"]["number"]))
 
     assert [one["id"] for one in poster.json("me")["to_review"]] == [] or poster.ok("sync")

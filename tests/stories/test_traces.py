@@ -128,7 +128,9 @@ class Replay:
         except Exception as error:
             self.differ(index, "log", str(error))
             return
-        ours = [(row["message"], f"{row['committer']} <{row['email']}>") for row in found]
+        # What landed through a pull request is a merge with two parents here, and was a fast-forward there.
+        kept = [row for row in found if not row["message"].startswith("wl merge: #")]
+        ours = [(row["message"], f"{row['committer']} <{row['email']}>") for row in kept]
         theirs = [(self._ours(row["message"]), row["author"]) for row in log]
         if ours != theirs:
             self.differ(index, "log", f"theirs {theirs}\nours {ours}")

@@ -709,7 +709,7 @@ def test_the_rules_are_a_file_of_ones_own(place, fork):
     assert done.code == 9
     assert "there is no 'project'" in done.err
     path.write_text("[up\n")
-    assert "is not TOML" in place.worker.wl("valve", "show", "--wasteland", name).err
+    assert "cannot read" in place.worker.wl("valve", "show", "--wasteland", name).err
     path.write_text(OPEN_ALL)
     path.chmod(0o666)
     assert "others can change" in place.worker.wl("valve", "show", "--wasteland", name).err

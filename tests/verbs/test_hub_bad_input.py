@@ -213,6 +213,8 @@ def test_a_branch_that_is_deleted_between_review_and_merge_lands_nothing(town):
     queued = {one["pull"]: one["state"] for one in acme.json("queue")["pulls"]}
     assert (queued[first], queued[second]) == ("gone", "gone")
     ada.ok("done", reviewed, "--evidence", "pushes it again")
+    town.refused(acme.wl("merge", str(first)), 5, "now, not at", "wl review")
+    acme.ok("review", str(first))
     assert acme.json("merge", str(first))["pushed"]
 
 

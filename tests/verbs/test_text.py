@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import unicodedata
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,8 @@ from wasteland.config import Paths
 from wasteland.errors import Usage
 from wasteland.node import open_node
 from wasteland.text import show
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 NASTY = "\n\r\t\0\x07\x08\x0b\x0c\x1b\x7f\x85\x9b"
 NASTY += "\u00ad\u061c\u200b\u200d\u200e\u202e\u2028\u2029\u2066\u2069\ufeff\U000e0041"
@@ -116,12 +119,12 @@ def labels(lines):
 def shown(node, item):
     """The card, checked: nothing but plain characters, and no label that a plain item would not have."""
     card = look.status(node, item)
-    lines = _card(card)
+    lines = _card(card, NOW)
     assert_plain("\n".join(lines))
     found = labels(lines)
     assert len(found) == len(set(found))
     assert set(found) <= {
-        "Status", "Type", "Priority", "Project", "Effort", "Posted by", "Claimed by", "Tags", "Created", "Updated",
+        "Status", "Type", "Priority", "Project", "Effort", "Posted by", "Claimed by", "Lease", "Tags", "Created", "Updated",
         "Branch", "Description", "Evidence", "Message", "History", "You may", "Completion", "Stamp",
     }  # fmt: skip
     assert lines[2] == f"  Status:      {show(card.item.status)}"
@@ -130,7 +133,7 @@ def shown(node, item):
 
 def assert_board(node):
     found = look.browse(node, {}, limit=1000, long=True)
-    text = "\n".join(_table(found, long=True))
+    text = "\n".join(_table(found, long=True, now=NOW))
     assert_plain(text)
     assert len(re.findall(r"(?m)^  \S", text)) == len(found) + 2  # and the head with its rule
     assert text.startswith(f"Wanted items ({len(found)}):")

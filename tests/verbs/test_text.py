@@ -124,7 +124,8 @@ def shown(node, item):
     found = labels(lines)
     assert len(found) == len(set(found))
     assert set(found) <= {
-        "Status", "Type", "Priority", "Project", "Effort", "Posted by", "Claimed by", "Lease", "Tags", "Created", "Updated",
+        "Status", "Type", "Priority", "Project", "Effort", "Posted by", "Claimed by", "Lease", "Tags", "Created",
+        "Updated",
         "Branch", "Description", "Evidence", "Message", "History", "You may", "Completion", "Stamp",
     }  # fmt: skip
     assert lines[2] == f"  Status:      {show(card.item.status)}"

@@ -101,8 +101,12 @@ class Rest2:
             return None
 
     def pulls(self, org: str, db: str, state: str | None) -> list[Summary]:
-        """All pages of the list, of all states; whether it tells branches depends on the hub."""
-        found = self._pages(_database(org, db, "pulls"))
+        """All pages of the list; the filter is a wish that not every hub fulfils, and some may refuse."""
+        path = _database(org, db, "pulls")
+        try:
+            found = self._pages(path, {"state": state} if state else {})
+        except Refused:
+            found = self._pages(path)
         return [one for entry in found if (one := summary_of(entry, org, db))]
 
     def open(self, source: Branch, target: Branch, title: str, body: str) -> int | None:
@@ -171,11 +175,11 @@ class Rest2:
     def _post(self, path: str, json: Mapping[str, Any]) -> Any:
         return self._data(self._send("POST", path, json=json))
 
-    def _pages(self, path: str) -> list[dict[str, Any]]:
+    def _pages(self, path: str, wish: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         made: list[dict[str, Any]] = []
         page = ""
         for _ in range(PAGES):
-            answer = self._send("GET", path, {"page_token": page} if page else None)
+            answer = self._send("GET", path, {**(wish or {}), **({"page_token": page} if page else {})} or None)
             made += objects(self._data(answer))
             following = told(plain(answer.object.get("meta")), ("next_page_token",)) or ""
             if not following or following == page:

@@ -419,11 +419,26 @@ def _clean(node: Node) -> list[str]:
     """Delete this rig's branches that have landed, and set aside those that lost; the names of the landed."""
     gone = []
     main = upstream_head(node)
+    touched = _since(node, main)
     ours = node.db.branches(f"wl/{node.handle}/") | node.db.branches(f"wl/register/{node.handle}")
     for branch, head in ours.items():
+        if touched is not None and branch.rpartition("/")[2] not in touched:
+            continue
         if landed(node, branch):
             drop(node, branch, push=node.hub is not None)
             gone.append(branch)
         elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
             _lose(node, branch, head, push=node.hub is not None)
+    if node.config.node.get("cleaned_upstream") != main:
+        node.config.node["cleaned_upstream"] = main
+        node.config.save_node()
     return gone
+
+
+def _since(node: Node, main: str) -> set[str] | None:
+    """The items and rigs that upstream has changed since branches were looked at last; None where all are to be."""
+    before = node.config.node.get("cleaned_upstream")
+    if not before or node.db.find(before) is None or not node.db.is_ancestor(before, main):
+        return None
+    names = ("id", "wanted_id", "handle")
+    return {str(row.row[name]) for row in node.db.diff_all(before, main) for name in names if row.row.get(name)}

@@ -24,6 +24,7 @@ __all__ = ["DolthubHub", "Site", "discover"]
 
 TITLE, BODY = 255, 60_000  # characters; longer texts are cut
 NOWHERE = 999_999_999  # the number of no pull request
+RECENT = 5.0  # seconds for which a list is not asked for again to find a pull request of ours in it
 BATCH = 500  # branches in one answer of SQL, which is cut at 1000
 
 
@@ -45,6 +46,7 @@ class DolthubHub:
         self._session = Session(site, token, cache, say=say, patience=patience, transport=transport)
         self._operations = Operations(self._session)
         self._user: str | None = None
+        self._listed: tuple[str, float, list[Pull]] = ("", 0.0, [])
 
     @property
     def calls(self) -> int:
@@ -212,7 +214,15 @@ class DolthubHub:
             new[one.number] = _detail(seen, org, db)
             wanted[one.number] = seen
         known.add({number: detail for number, detail in new.items() if details.get(number) != detail})
-        return [self._pull(org, db, one, (details | new)[number]) for number, one in sorted(wanted.items())]
+        made = [self._pull(org, db, one, (details | new)[number]) for number, one in sorted(wanted.items())]
+        if state == OPEN:
+            self._listed = (f"{org}/{db}", time.monotonic(), made)
+        return made
+
+    def _recent(self, target: Branch) -> list[Pull] | None:
+        """The open pull requests, where this command has just asked for them."""
+        place, at, found = self._listed
+        return found if place == f"{target.org}/{target.db}" and time.monotonic() - at < RECENT else None
 
     def pull(self, org: str, db: str, number: int) -> Pull | None:
         """One pull request, or None."""
@@ -224,13 +234,13 @@ class DolthubHub:
             self._known(org, db).add({number: detail})
         return self._pull(org, db, seen, detail)
 
-    def pull_from(self, source: Branch, target: Branch) -> Pull | None:
+    def pull_from(self, source: Branch, target: Branch, *, recent: bool = False) -> Pull | None:
         """The open pull request of two branches, the oldest of several; None where there is none.
 
         A list may be older than what we have opened ourselves, so the latest
         that is known here is looked at even where the list has it not.
         """
-        listed = self.pulls(target.org, target.db)
+        listed = (self._recent(target) if recent else None) or self.pulls(target.org, target.db)
         numbers = {one.number for one in listed if (one.source, one.target) == (source, target)}
         details = self._known(target.org, target.db).all()
         ours = [number for number, one in details.items() if (one.source, one.target) == (source, target)]
@@ -246,7 +256,7 @@ class DolthubHub:
         with locked(
             self._session.cache / f"open-{hashlib.sha256(f'{source} {target}'.encode()).hexdigest()[:20]}.lock"
         ):
-            found = self.pull_from(source, target)
+            found = self.pull_from(source, target, recent=True)
             if found is None:
                 found = self._opened(source, target, title, body)
             changes = {"title": title} if found.title != title else {}

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from wasteland import config as configuration
 from wasteland import exchange, identity, join, sync
-from wasteland.commons import parents, signatures
+from wasteland.commons import parents, schema, signatures
 from wasteland.commons.parents import Parent
 from wasteland.config import Paths
 from wasteland.dolt import binary
@@ -212,7 +212,7 @@ def _found(node: Node, upstream: str, known: str | None, who: Person, say: Say) 
 def _missing_tables(node: Node) -> list[str]:
     """The statements for those of our tables that the parent does not have."""
     found, there = [], parents.tables(node.db)
-    for statement in join.schema("attest.sql") + join.schema("parent.sql"):
+    for statement in schema("attest.sql") + schema("parent.sql"):
         made = CREATES.match(statement)
         if made is None or made[1] not in there:
             found.append(statement)

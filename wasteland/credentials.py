@@ -138,12 +138,11 @@ def _private_json(path: Path) -> dict[str, Any]:
 
 def _file_set(paths: Paths, origin: str, value: str | None) -> bool:
     """Put a token into the file, or take it out; whether there was one."""
-    from wasteland.hub.known import locked
 
     path = paths.config / "wasteland" / FILE
     if value is None and not path.exists():
         return False
-    with locked(path.with_suffix(".lock")):
+    with configuration.locked(path.with_suffix(".lock")):
         tokens = _tokens(paths)
         there = tokens.pop(origin, None) is not None
         if value is not None:

@@ -10,7 +10,6 @@ who is ahead without asking anybody.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wasteland import sync
+from wasteland.config import write_json
 from wasteland.dolt.database import MergeConflict, told
 from wasteland.errors import WastelandError
 from wasteland.forks import remote_of
@@ -91,7 +91,8 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     for pull in pulls:
         before = known.get(pull.number)
         found.append(_proposal(node, pull, upstream, rigs, silent.get(f"{pull.source.org}/{pull.source.db}"), before))
-    _keep(node, found)
+    if found != list(known.values()):
+        write_json(_file(node), {"pulls": [asdict(one) for one in found]})
     return found
 
 
@@ -231,18 +232,15 @@ def cached(node: Node) -> list[Proposal]:
         return []
 
 
-def _keep(node: Node, found: list[Proposal]) -> None:
-    path = _file(node)
-    made = path.with_name(f"{path.name}.{os.getpid()}")
-    made.write_text(json.dumps({"pulls": [asdict(one) for one in found]}))
-    made.replace(path)
+def waiting(node: Node) -> list[Proposal]:
+    """Others' pull requests that wait, as last seen, in the order that upstream saw them."""
+    mine = f"{node.config.fork_org}/{node.config.fork_db}:"
+    return [p for p in cached(node) if p.state in (READY, CONFLICTS) and not p.source.startswith(mine)]
 
 
 def ahead(node: Node, wanted_id: str) -> list[Proposal]:
     """Others' open claims of an item, as last seen: the first is the one that upstream saw first."""
-    mine = f"{node.config.fork_org}/{node.config.fork_db}:"
-    waiting = [p for p in cached(node) if p.state in (READY, CONFLICTS)]
-    return [p for p in waiting if wanted_id in p.claims and not p.source.startswith(mine)]
+    return [p for p in waiting(node) if wanted_id in p.claims]
 
 
 def age(since: str, now: datetime) -> str:

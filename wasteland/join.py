@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import importlib.resources
 import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wasteland import config as configuration
 from wasteland import identity, sync
-from wasteland.commons import rigs
+from wasteland.commons import rigs, schema
 from wasteland.config import Config, Paths
 from wasteland.dolt import binary
 from wasteland.dolt.database import Database
@@ -114,15 +113,10 @@ def _clear_leftover(clone: Path) -> None:
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _alone(where: Paths, upstream: str) -> Iterator[None]:
+def _alone(where: Paths, upstream: str) -> AbstractContextManager[None]:
     """One create or join of a wasteland at a time: what one begins, another must not take for a leftover."""
     org, db = org_db(upstream)
-    folder = where.data / "wasteland" / org
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / f".{db}.join.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return configuration.locked(where.data / "wasteland" / org / f".{db}.join.lock")
 
 
 def _config(where: Paths, upstream: str, who: Person, spot: Place, fork_org: str, clone: Path) -> Config:
@@ -199,14 +193,6 @@ def _make(node: Node, who: Person, title: str | None, url: str | None, say: Say)
         configuration.write_rules(node.paths.house(node.config.upstream), commented(node.config.upstream))
     node.config.save()
     node.db.server.made()
-
-
-def schema(file: str) -> list[str]:
-    """The statements of a file in schema/."""
-    packaged = importlib.resources.files("wasteland") / "schema" / file
-    path = packaged if packaged.is_file() else Path(__file__).parent.parent / "schema" / file
-    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")]
-    return [text for part in "\n".join(lines).split(";\n") if (text := part.strip().rstrip(";"))]
 
 
 def _found(node: Node, who: Person, title: str | None, say: Say) -> None:

@@ -52,12 +52,10 @@ def pending(node: Node) -> dict[str, tuple[Proposal, ...]]:
     """Others' open pull requests as last seen, by the items that they change, in the order that upstream saw them."""
     if node.config.mode != "pr":
         return {}
-    mine = f"{node.config.fork_org}/{node.config.fork_db}:"
     found: dict[str, tuple[Proposal, ...]] = {}
-    for one in inbox.cached(node):
-        if one.state in (inbox.READY, inbox.CONFLICTS) and not one.source.startswith(mine):
-            for change in one.changes:
-                found[change.item] = (*found.get(change.item, ()), one)
+    for one in inbox.waiting(node):
+        for change in one.changes:
+            found[change.item] = (*found.get(change.item, ()), one)
     return found
 
 
@@ -163,7 +161,8 @@ def status(node: Node, text: str) -> Card:
     on_main = wanted.get(main, item_id)
     completion = completions.of_item(db, item_id)
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
-    known = replace(facts(db, item_id), lease=leases.of_item(db, item_id), now=node.clock())
+    held = leases.of_item(db, item_id)
+    known = replace(facts(db, item_id), lease=held, now=node.clock())
     actions = allowed(node.handle, identity.roles_of(node, node.handle), known)
     return Card(
         item,
@@ -176,7 +175,7 @@ def status(node: Node, text: str) -> Card:
         actions,
         _history(node, branch or "main", item_id),
         pending(node).get(item_id, ()),
-        _lease(leases.of_item(db, item_id), item),
+        _lease(held, item),
     )
 
 

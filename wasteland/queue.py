@@ -14,6 +14,7 @@ from typing import Any
 from wasteland import config as configuration
 from wasteland import land, respond, sync
 from wasteland.commons import wanted
+from wasteland.dolt.database import told
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.forks import Pinned, book, fetched, pin
 from wasteland.house import House, verbs_of
@@ -97,9 +98,10 @@ def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> 
     if seen.conflicts:
         if not dry_run:
             _tell(node, pull, seen)
-        return Outcome(pull.number, source, CONFLICT, _where(seen), head)
+        return Outcome(pull.number, source, CONFLICT, told(seen.conflicts), head)
     by_itself = not objected and bool(verbs := _verbs(seen)) and verbs <= house.auto
-    if seen.judgement.verdict not in ((AUTO, REVIEW) if approved else (AUTO,)) or not (approved or by_itself):
+    lets_in = (AUTO, REVIEW) if approved else (AUTO,) if by_itself else ()
+    if seen.judgement.verdict not in lets_in:
         reasons = [f.detail for f in seen.judgement.findings if f.verdict == seen.judgement.verdict]
         state = WAITING if seen.judgement.verdict in (AUTO, REVIEW) else REFUSED
         return Outcome(pull.number, source, state, "; ".join(reasons) or "it changes nothing", head)
@@ -134,17 +136,12 @@ def _land(node: Node, pull: Pull, found: Pinned, *, dry_run: bool) -> Outcome:
     return Outcome(pull.number, source, LANDED, head=found.head, commit=landed.commit)
 
 
-def _where(seen: Review) -> str:
-    """The rows and columns that conflict, in words."""
-    return "; ".join(f"{c.table} {c.key} ({', '.join(c.columns)})" for c in seen.conflicts)
-
-
 def _tell(node: Node, pull: Pull, seen: Review) -> None:
     """Tell both authors of a conflict, once for each commit: what, who was first, what is free."""
     if book(node).told(str(pull.source), seen.pinned.head):
         return
     hub, config = need_hub(node), node.config
-    lines = [f"This does not merge any more: {code(_where(seen))}."]
+    lines = [f"This does not merge any more: {code(told(seen.conflicts))}."]
     for item in sorted({c.key for c in seen.conflicts if c.table == "wanted"}):
         lines += _first(node, item)
         rival = _landing(node, item)
@@ -172,9 +169,9 @@ def _first(node: Node, item_id: str) -> list[str]:
 
 def _landing(node: Node, item_id: str) -> int | None:
     """The pull request with which the last change of an item landed, by the words of main's own commits."""
-    told = re.compile(rf"wl merge: #([0-9]+) \S+/{re.escape(item_id)}\Z")
+    landing = re.compile(rf"wl merge: #([0-9]+) \S+/{re.escape(item_id)}\Z")
     for commit in node.db.mainline("main", limit=LOOK_BACK):
-        if found := told.match(commit.message.partition("\n")[0]):
+        if found := landing.match(commit.message.partition("\n")[0]):
             return int(found[1])
     return None
 

@@ -11,10 +11,9 @@ tables were taken here last, which the node's own file keeps.
 
 from __future__ import annotations
 
-import importlib.resources
 import re
-from pathlib import Path
 
+from wasteland.commons import schema
 from wasteland.dolt.database import Database, identifier
 from wasteland.errors import Refused, WastelandError
 from wasteland.models import TableDiff
@@ -105,11 +104,9 @@ def _ours(node: Node, table: TableDiff, new: str) -> bool:
 def _defined() -> dict[str, list[str]]:
     """The columns of each table that our own schema makes."""
     found: dict[str, list[str]] = {}
-    for file in ("attest.sql", "parent.sql"):
-        packaged = importlib.resources.files("wasteland") / "schema" / file
-        path = packaged if packaged.is_file() else Path(__file__).parent.parent / "schema" / file
-        for name, body in re.findall(r"CREATE TABLE (\w+) \(\n(.*?)\n\)", path.read_text(), re.DOTALL):
-            found[name] = re.findall(r"(?m)^  ([a-z_0-9]+) [A-Z]", body)
+    for statement in schema("attest.sql") + schema("parent.sql"):
+        if made := re.match(r"CREATE TABLE (\w+) \(\n", statement):
+            found[made[1]] = re.findall(r"(?m)^  ([a-z_0-9]+) [A-Z]", statement)
     return found
 
 

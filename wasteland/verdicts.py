@@ -13,14 +13,14 @@ back; there, a reviewer's own verdicts are those of this machine's book.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wasteland.config import read_json, write_json
+from wasteland.config import locked, read_json, write_json
 from wasteland.hub import Comment
 from wasteland.text import show_lines
 
@@ -117,9 +117,5 @@ class Book:
                 return {"verdicts": known, "told": dict(found["told"]), "seen": dict(found.get("seen", {}))}
         return {"verdicts": [], "told": {}, "seen": {}}
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+    def _alone(self) -> AbstractContextManager[None]:
+        return locked(self.path.with_suffix(".lock"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,29 +15,14 @@ from tests.peers.proxy import Authority, Behind, connect_proxy
 from tests.store.remote_place import (
     ROWS,
     Machine,
-    Place,
     call,
     free_port,
-    home_of,
     new_key,
     next_number,
-    serving,
     sql_server,
 )
 from wasteland.hub.serve.remote import RemoteProxy
 from wasteland.hub.serve.remote_wire import SERVICE, encoded, fields
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with serving(tmp_path_factory.mktemp("hub")) as made:
-        yield made
-
-
-@pytest.fixture
-def machine(place: Place, tmp_path: Path) -> Machine:
-    place.desk.pushes.clear()
-    return Machine(home_of(tmp_path, "somebody"), place.base)
 
 
 def test_anybody_clones_and_fetches_a_public_repository_of_many_rows(machine):

@@ -9,7 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import httpx2
@@ -17,31 +16,16 @@ import pytest
 
 from tests.store.remote_place import (
     Credential,
-    Machine,
     Place,
     call,
     free_port,
-    home_of,
     new_key,
-    serving,
 )
 from wasteland.errors import Unreachable, Usage
 from wasteland.hub.serve import remote
 from wasteland.hub.serve.remote import RemoteProxy
 from wasteland.hub.serve.remote_wire import METHODS, SERVICE, encoded, fields, opened, readdressed, succeeded
 from wasteland.keys import Key
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with serving(tmp_path_factory.mktemp("hub")) as made:
-        yield made
-
-
-@pytest.fixture
-def machine(place: Place, tmp_path: Path) -> Machine:
-    place.desk.pushes.clear()
-    return Machine(home_of(tmp_path, "somebody"), place.base)
 
 
 def jwt(key: Credential, *, sign: Credential | None = None, header: dict | None = None, **claims) -> str:

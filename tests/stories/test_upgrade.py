@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import User, World
 from tests.stories.test_pr_mode import OPEN, python
-from wasteland.join import schema
+from wasteland.commons import schema
 
 
 @pytest.fixture

@@ -8,13 +8,23 @@ here, so that two in one second differ.
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 import secrets
 from datetime import datetime
+from pathlib import Path
 
 from wasteland.errors import NotFound, Usage
 from wasteland.text import show
 
 ID_LIMIT = 255  # characters; no column of ids or handles is wider
+
+
+def schema(file: str) -> list[str]:
+    """The statements of a file in schema/."""
+    packaged = importlib.resources.files("wasteland") / "schema" / file
+    path = packaged if packaged.is_file() else Path(__file__).parents[2] / "schema" / file
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")]
+    return [text for part in "\n".join(lines).split(";\n") if (text := part.strip().rstrip(";"))]
 
 
 def new_id(prefix: str, size: int, *parts: str) -> str:

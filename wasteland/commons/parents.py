@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wasteland.attest import Envelope
+from wasteland.commons.signatures import envelopes
 from wasteland.dolt.database import Database, identifier
 from wasteland.models import JSON_COLUMNS, KEYS, jsonable, loaded
 
@@ -122,7 +123,7 @@ def of_subject(db: Database, table: str, row_id: str, *, wasteland: str) -> list
         "AND subject_id = :id ORDER BY chain_seq, payload_sha256",
         urn=wasteland, table=table, id=row_id,
     )  # fmt: skip
-    return _envelopes(found)
+    return envelopes(found)
 
 
 def of_signer(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
@@ -132,7 +133,7 @@ def of_signer(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
         "ORDER BY chain_seq, payload_sha256",
         urn=wasteland, handle=handle,
     )  # fmt: skip
-    return _envelopes(found)
+    return envelopes(found)
 
 
 def key_events(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
@@ -141,11 +142,7 @@ def key_events(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
         "SELECT payload, signatures FROM wl_parent_key_events WHERE wasteland = :urn AND handle = :handle ORDER BY seq",
         urn=wasteland, handle=handle,
     )  # fmt: skip
-    return _envelopes(found)
-
-
-def _envelopes(rows: Iterable[Mapping[str, Any]]) -> list[Envelope]:
-    return [Envelope.from_columns(row["payload"], row["signatures"]) for row in rows]
+    return envelopes(found)
 
 
 def signed_in(db: Database) -> dict[str, list[Row]]:

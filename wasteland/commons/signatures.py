@@ -52,7 +52,7 @@ def of_subject(db: Database, table: str, row_id: str) -> list[Envelope]:
         "ORDER BY chain_seq, payload_sha256",
         table=table, id=row_id,
     )  # fmt: skip
-    return _envelopes(found)
+    return envelopes(found)
 
 
 def of_signer(db: Database, handle: str) -> list[Envelope]:
@@ -61,7 +61,7 @@ def of_signer(db: Database, handle: str) -> list[Envelope]:
         "SELECT payload, signatures FROM wl_attestations WHERE signer = :handle ORDER BY chain_seq, payload_sha256",
         handle=handle,
     )
-    return _envelopes(found)
+    return envelopes(found)
 
 
 def digests(db: Database, handle: str) -> set[str]:
@@ -72,15 +72,16 @@ def digests(db: Database, handle: str) -> set[str]:
 
 def key_events(db: Database, handle: str) -> list[Envelope]:
     """The key events of a handle, by number."""
-    return _envelopes(
+    return envelopes(
         db.rows("SELECT payload, signatures FROM wl_key_events WHERE handle = :handle ORDER BY seq", handle=handle)
     )
 
 
 def roles(db: Database) -> list[Envelope]:
     """The versions of the roles document, oldest first."""
-    return _envelopes(db.rows("SELECT payload, signatures FROM wl_roles ORDER BY version"))
+    return envelopes(db.rows("SELECT payload, signatures FROM wl_roles ORDER BY version"))
 
 
-def _envelopes(rows: list[dict[str, Any]]) -> list[Envelope]:
+def envelopes(rows: list[dict[str, Any]]) -> list[Envelope]:
+    """The signed documents that rows of `payload` and `signatures` hold."""
     return [Envelope.from_columns(row["payload"], row["signatures"]) for row in rows]

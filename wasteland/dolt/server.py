@@ -96,11 +96,7 @@ class Server:
 
     def socket_path(self) -> Path:
         """Where the server listens: beside the clone, or in /tmp where that path is too long."""
-        beside = self.folder / "s"
-        if len(os.fsencode(beside)) <= SOCKET_LIMIT:
-            return beside
-        digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
-        return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see _private)
+        return socket_in(self.folder)
 
     def need_room(self) -> None:
         """Misconfigured when the disk is all but full: a write could fail half way then, and so could its undoing."""
@@ -206,7 +202,7 @@ class Server:
                     self._accounts()
                     return
         raise Unreachable(
-            f"the database server of {self.clone} did not start: {self._last_words()}",
+            f"the database server of {self.clone} did not start: {last_words(self.folder)}",
             about=str(self.clone),
             hint="wl server status shows its log; another Dolt program may hold the clone",
         )
@@ -233,12 +229,7 @@ class Server:
             time.sleep(0.01)
 
     def _is_server(self, pid: int) -> bool:
-        """Whether this process is a server of this clone, and not one that got its number later."""
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            return False
-        return os.fsencode(self.folder / "server.yaml") in words and _alive(pid)
+        return serves(pid, self.folder)
 
     def _launch(self) -> bool:
         """Start keeper and server; whether a login through the socket succeeded."""
@@ -246,7 +237,7 @@ class Server:
         _private(path.parent)
         path.unlink(missing_ok=True)
         if self._passwords() is None or not (self.folder / "privileges.db").exists():
-            _write(self.folder / "accounts.json", json.dumps({name: secrets.token_hex(24) for name in ACCOUNTS}))
+            write(self.folder / "accounts.json", json.dumps({name: secrets.token_hex(24) for name in ACCOUNTS}))
             (self.folder / "privileges.db").unlink(missing_ok=True)
             (self.folder / "accounts.ready").unlink(missing_ok=True)
         passwords = self._passwords() or {}
@@ -258,7 +249,7 @@ class Server:
             privileges=json.dumps(str(self.folder / "privileges.db")),
             branches=json.dumps(str(self.folder / "branch_control.db")),
         )
-        _write(self.folder / "server.yaml", config)
+        write(self.folder / "server.yaml", config)
         environment = binary.environment(self.home) | self.extra_env
         environment |= {"DOLT_ROOT_PASSWORD": passwords["root"], "DOLT_ROOT_HOST": "localhost"}
         keeper = self._keeper(environment)
@@ -307,13 +298,6 @@ class Server:
             connection.close()
         ready.touch()
 
-    def _last_words(self) -> str:
-        try:
-            lines = (self.folder / "server.log").read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return lines[-1][:300] if lines else "it said nothing"
-
     def status(self) -> dict[str, Any]:
         """Whether a server runs, its process ids, socket, idle time and the end of its log."""
         state = self._state()
@@ -324,7 +308,7 @@ class Server:
             "socket": str(self.socket_path()),
             "idle_seconds": self.idle,
             "clone": str(self.clone),
-            "log": self._last_words() if (self.folder / "server.log").exists() else "",
+            "log": last_words(self.folder) if (self.folder / "server.log").exists() else "",
         }
 
     def _state(self) -> dict[str, int]:
@@ -350,6 +334,33 @@ class Server:
                     return True
                 time.sleep(0.02)
         raise WastelandError(f"the database server of {self.clone} does not stop", about=str(self.clone))
+
+
+def socket_in(folder: Path) -> Path:
+    """The socket of the server whose belongings are in `folder`: there, or in /tmp where that path is too long."""
+    beside = folder / "s"
+    if len(os.fsencode(beside)) <= SOCKET_LIMIT:
+        return beside
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see _private)
+
+
+def serves(pid: int, folder: Path) -> bool:
+    """Whether a process is a server, or keeper, of `folder`, and not one that got its number later."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(folder / "server.yaml") in words and _alive(pid)
+
+
+def last_words(folder: Path) -> str:
+    """The end of a server's log."""
+    try:
+        lines = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else "it said nothing"
 
 
 def _alive(pid: int) -> bool:
@@ -399,7 +410,8 @@ def _free_port() -> int:
     return port
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """A file of mode 0600: whole or not at all."""
     made = path.with_name(path.name + ".new")
     handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as out:

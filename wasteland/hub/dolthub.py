@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wasteland import config as configuration
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import CLOSED, OPEN, Branch, Comment, Operation, Pull
-from wasteland.hub.known import Detail, Known, locked
+from wasteland.hub.known import Detail, Known
 from wasteland.hub.operations import MAIN, Operations, literal
 from wasteland.hub.rest1 import no_token
 from wasteland.hub.rest2 import Rest2
@@ -253,7 +254,7 @@ class DolthubHub:
     def open_pull(self, source: Branch, target: Branch, title: str, body: str, author: str) -> Pull:
         """Open a pull request, or refresh the text of the open one; never a second one of the same branches."""
         title, body = _cut(title, TITLE), _cut(body, BODY)
-        with locked(
+        with configuration.locked(
             self._session.cache / f"open-{hashlib.sha256(f'{source} {target}'.encode()).hexdigest()[:20]}.lock"
         ):
             found = self.pull_from(source, target, recent=True)

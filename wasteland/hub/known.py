@@ -9,9 +9,6 @@ made again does not inherit the branches of its predecessor.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,22 +57,10 @@ class Known:
         """Remember more; what cannot be remembered is asked for again."""
         if not details:
             return
-        with contextlib.suppress(OSError), locked(self.file.with_suffix(".lock")):
+        with contextlib.suppress(OSError), configuration.locked(self.file.with_suffix(".lock")):
             merged = self.all() | details
             pulls = {str(number): _fields(merged[number]) for number in sorted(merged)}
             configuration.write_json(self.file, {"pulls": pulls})
-
-
-@contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """One process at a time, by a lock on `file`."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _fields(detail: Detail) -> list[str]:

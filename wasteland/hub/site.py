@@ -22,7 +22,6 @@ from wasteland.text import show
 DOLTHUB = "https://www.dolthub.com"
 DOLTHUB_HOSTS = ("www.dolthub.com", "dolthub.com")
 DOLTHUB_REMOTE = "https://doltremoteapi.dolthub.com"
-DOLTHUB_KEYS = "https://www.dolthub.com/settings/credentials"
 VERSIONS = ("v2", "v1alpha1")
 DOLTLAB_PORT = 50051
 KEPT = 86400.0  # seconds

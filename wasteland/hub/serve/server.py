@@ -27,13 +27,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wasteland.dolt import binary, keeper
+from wasteland.dolt.server import last_words, serves, socket_in, write
 from wasteland.errors import Misconfigured, Unreachable
 
 START_TIMEOUT = 60.0
 END_TIMEOUT = 15.0
 KEEP = 2.0  # seconds that the server outlives a hub that was killed
 REMOTE_ACCOUNT = "hub"
-SOCKET_LIMIT = 100
 CONFIG = """\
 log_level: warning
 behavior: {{event_scheduler: "OFF"}}
@@ -61,11 +61,7 @@ class DoltServer:
     @property
     def socket(self) -> Path:
         """Where SQL is spoken."""
-        beside = self.folder / "s"
-        if len(os.fsencode(beside)) <= SOCKET_LIMIT:
-            return beside
-        digest = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
-        return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700, see _prepare)
+        return socket_in(self.folder)
 
     def password(self, account: str) -> str:
         """The password of an account, made from one secret that never leaves this machine."""
@@ -83,7 +79,7 @@ class DoltServer:
             if self._launch(answers):
                 return
         self.stop()
-        raise Unreachable(f"the database server of {self.folder} did not start: {self._last_words()}")
+        raise Unreachable(f"the database server of {self.folder} did not start: {last_words(self.folder)}")
 
     def _prepare(self) -> None:
         for made in (self.folder, self.data, self.folder / "home" / ".dolt", self.socket.parent):
@@ -99,10 +95,10 @@ class DoltServer:
                 f"another hub serves {self.folder.parent}", about=str(self.folder.parent), hint="stop that one first"
             ) from None
         if not (self.folder / "accounts.json").exists():
-            _write(self.folder / "accounts.json", json.dumps({"secret": secrets.token_hex(32)}))
+            write(self.folder / "accounts.json", json.dumps({"secret": secrets.token_hex(32)}))
         settings = {"user.name": "hub", "user.email": "hub@wasteland.invalid", "metrics.disabled": "true",
                     "versioncheck.disabled": "true", "init.defaultbranch": "main"}  # fmt: skip
-        _write(self.folder / "home" / ".dolt" / "config_global.json", json.dumps(settings))
+        write(self.folder / "home" / ".dolt" / "config_global.json", json.dumps(settings))
 
     def _end_previous(self) -> None:
         """End what a hub that was killed has left, and wait until it holds the data no more."""
@@ -112,23 +108,14 @@ class DoltServer:
             return
         deadline = time.monotonic() + END_TIMEOUT
         asked = False
-        while any(self._ours(state.get(name, 0)) for name in ("keeper", "server")):
+        while any(serves(state.get(name, 0), self.folder) for name in ("keeper", "server")):
             late = time.monotonic() > deadline
             for name in ("keeper", "server"):
-                if self._ours(state.get(name, 0)) and (late or not asked):
+                if serves(state.get(name, 0), self.folder) and (late or not asked):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(state[name], signal.SIGKILL if late else signal.SIGTERM)
             asked = True
             time.sleep(0.02)
-
-    def _ours(self, pid: int) -> bool:
-        """Whether a process is a keeper or server of this folder, and not one that got its number later."""
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return False
-        return state != "Z" and os.fsencode(self.folder / "server.yaml") in words
 
     def _launch(self, answers: Callable[[], bool]) -> bool:
         self.socket.unlink(missing_ok=True)
@@ -138,7 +125,7 @@ class DoltServer:
             cfg=json.dumps(str(self.folder / "cfg")), privileges=json.dumps(str(self.folder / "privileges.db")),
             branches=json.dumps(str(self.folder / "branch_control.db")),
         )  # fmt: skip
-        _write(self.folder / "server.yaml", config)
+        write(self.folder / "server.yaml", config)
         environment = binary.environment(self.folder / "home") | {
             "DOLT_ROOT_PASSWORD": self.password("root"), "DOLT_ROOT_HOST": "localhost",
             # With this the server fetches from itself; procedures take a remote's password from nowhere else.
@@ -182,12 +169,6 @@ class DoltServer:
                 os.close(handle)
         self._in_use = self._lock = None
 
-    def _last_words(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = (self.folder / "server.log").read_text(errors="replace").strip().splitlines()
-            return lines[-1][:300] if lines else "it said nothing"
-        return "it said nothing"
-
 
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
@@ -195,13 +176,3 @@ def _free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def _write(path: Path, text: str) -> None:
-    made = path.with_name(path.name + ".new")
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(made, path)

@@ -257,7 +257,7 @@ class Demo:
             raise Failed("a stamp is invalid before anybody edited it")
         print("    somebody edits a score in the worker's clone, with plain SQL")
         code = (
-            "from wasteland.node import open_node; n = open_node(None); d = n.db\n"
+            "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
             "with d.change('edit'): d.run(\"UPDATE stamps SET valence = JSON_SET(valence, '$.quality', 5)\")\n"
             "print(d.value('SELECT id FROM stamps'))"
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from wasteland.hub.serve.store import Store
+from wasteland.hubserver.store import Store
 
 RUN = """
 import sys

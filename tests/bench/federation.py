@@ -23,10 +23,12 @@ from typing import Any
 
 from tests.conftest import User, World
 from tests.hubs import Hub
-from wasteland import board, land, look, sync
 from wasteland.commons import wanted
-from wasteland.config import Paths
-from wasteland.node import Node, open_node
+from wasteland.local.config import Paths
+from wasteland.market import board, browse
+from wasteland.node import sync
+from wasteland.node.node import Node, open_node
+from wasteland.review import land
 
 MOST = 5  # requests of a verb
 BOARD, SYNC = 2.0, 3.0  # times the SQL alone; times a bare fetch
@@ -178,7 +180,7 @@ def large_board(folder: Path, items: int, runs: int) -> float:
         alone, whole = [], []
         for number in range(runs + 1):
             one = _timed(lambda: wanted.listing(node.db.at("main"), {}, 50, long=False))
-            all_of_it = _timed(lambda: look.browse(node, {}, limit=50))
+            all_of_it = _timed(lambda: browse.browse(node, {}, limit=50))
             if number:
                 alone.append(one)
                 whole.append(all_of_it)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from wasteland.errors import Usage
-from wasteland.lease import GRACE, Lease, bad_times, duration, granted, limit, renewed, sentence, state
+from wasteland.rules.lease import GRACE, Lease, bad_times, duration, granted, limit, renewed, sentence, state
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import MOMENT
 from wasteland.errors import NotOpen, Refused
-from wasteland.lease import GRACE, Lease, granted
-from wasteland.lifecycle import (
+from wasteland.rules.lease import GRACE, Lease, granted
+from wasteland.rules.lifecycle import (
     ANYONE,
     BY_VERB,
     TRANSITIONS,

@@ -22,11 +22,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = ROOT / "tests" / "rules"
-LIFECYCLE = ("test_lifecycle.py", "test_policy.py")
-LEASE = ("test_lease.py", *LIFECYCLE)
-SIGNATURES = ("test_attest.py", "test_keys.py", "test_policy.py")
-POLICY = ("test_policy.py",)
+TESTS = ROOT / "tests"
+LIFECYCLE = ("rules/test_lifecycle.py", "rules/test_policy.py")
+LEASE = ("rules/test_lease.py", *LIFECYCLE)
+SIGNATURES = ("trust/test_envelope.py", "local/test_keys.py", "rules/test_policy.py")
+POLICY = ("rules/test_policy.py",)
 # What no test can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
     "policy: _bad_attestation: never if row.row.get('signer') != actor":
@@ -59,7 +59,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        return f"{self.module}: {self.what}"
+        return f"{self.module.rpartition('/')[2]}: {self.what}"
 
 
 Edit = Callable[[ast.Module], None]
@@ -120,7 +120,7 @@ def guards(tree: ast.Module, only: tuple[str, ...] | None = None) -> Iterator[tu
 
 def table(tree: ast.Module) -> Iterator[tuple[str, Edit]]:
     """Each row of the transition table, and each thing that a row says."""
-    from wasteland.lifecycle import BY_VERB
+    from wasteland.rules.lifecycle import BY_VERB
 
     nodes = list(ast.walk(tree))
     for index, node in enumerate(nodes):
@@ -210,15 +210,15 @@ def mutants() -> list[Mutant]:
         for make in makers:
             found.extend(_mutants(module, tests, make(copy.deepcopy(ast.parse(source))), source))
 
-    add("lifecycle", LIFECYCLE, table, guards)
-    add("lease", LEASE, guards, lambda t: returning(t, "bad_times", None))
+    add("rules/lifecycle", LIFECYCLE, table, guards)
+    add("rules/lease", LEASE, guards, lambda t: returning(t, "bad_times", None))
     add(
-        "keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",))
+        "local/keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",))
     )
-    add("attest", SIGNATURES, lambda t: guards(t, ("verify_envelope", "signer_of", "checked_statement")))
-    add("binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
+    add("trust/envelope", SIGNATURES, lambda t: guards(t, ("verify_envelope", "signer_of", "checked_statement")))
+    add("trust/binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
         lambda t: returning(t, "evidence_matches", True), lambda t: returning(t, "check_stamp_row", ()))  # fmt: skip
-    add("policy", POLICY, lambda t: guards(t, ("_bad_attestation", "_index", "_attestations")),
+    add("rules/policy", POLICY, lambda t: guards(t, ("_bad_attestation", "_index", "_attestations")),
         lambda t: guards(t, ("_leases", "_bad_lease", "_bad_renewal")),
         lambda t: returning(t, "_bad_lease", None), lambda t: returning(t, "_bad_renewal", None),
         lambda t: returning(t, "_bad_attestation", None), lambda t: returning(t, "_index", None))  # fmt: skip
@@ -231,8 +231,9 @@ def _try(mutant: Mutant | None, folder: Path) -> int:
     shutil.copytree(ROOT / "wasteland", package)
     os.symlink(ROOT / "schema", folder / "schema")
     if mutant is not None:
-        (package / f"{mutant.module}.py").write_text(mutant.source)
-        for stale in (package / "__pycache__").glob(f"{mutant.module}.*"):
+        written = package / f"{mutant.module}.py"
+        written.write_text(mutant.source)
+        for stale in (written.parent / "__pycache__").glob(f"{written.stem}.*"):
             stale.unlink()
     sys.path.insert(0, str(folder))
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
@@ -244,7 +245,7 @@ def _try(mutant: Mutant | None, folder: Path) -> int:
     imported = importlib.import_module("wasteland")
     assert str(imported.__file__).startswith(str(folder))
     tests = dict.fromkeys(mutant.tests if mutant else (*LEASE, *SIGNATURES))
-    words = [str(RULES / name) for name in tests if (RULES / name).exists()]
+    words = [str(TESTS / name) for name in tests if (TESTS / name).exists()]
     # The parent has imported hypothesis, which pytest would rewrite.
     quiet = ["-W", "ignore:Module already imported"]
     return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *quiet, *words]))

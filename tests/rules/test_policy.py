@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from wasteland.attest import Envelope
-from wasteland.attest import sha256 as digest_of
-from wasteland.keys import Key, public_key, sign_statement
-from wasteland.keys import verify_signature as check
+from wasteland.local.keys import Key, public_key, sign_statement
+from wasteland.local.keys import verify_signature as check
 from wasteland.models import RowDiff, TableDiff
-from wasteland.policy import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream, judge, objects
-from wasteland.statements import (
+from wasteland.rules.policy import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream, judge, objects
+from wasteland.trust.envelope import Envelope
+from wasteland.trust.envelope import sha256 as digest_of
+from wasteland.trust.statements import (
     Link,
     Party,
     attestation_row,
@@ -35,7 +35,7 @@ ORGS = {"poster": "acme", "worker": "worker-org", "val": "val-org", "stranger": 
 def a_key(handle, number=0):
     seed = digest_of(f"{handle}/{number}".encode())
     public = public_key(bytes.fromhex(seed))
-    from wasteland.attest import did_key
+    from wasteland.trust.envelope import did_key
 
     return Key(handle, did_key(public), public, digest_of(f"next of {handle}".encode()), bytes.fromhex(seed))
 

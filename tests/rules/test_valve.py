@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasteland.errors import Misconfigured
-from wasteland.exchange import COMMENTED
-from wasteland.leaks import CELL, Watch, checked_pattern, texts
+from wasteland.member.send_up import COMMENTED
 from wasteland.models import CONTENT, loaded
-from wasteland.valve import NEEDED, Rules
+from wasteland.rules.leaks import CELL, Watch, checked_pattern, texts
+from wasteland.rules.valve import NEEDED, Rules
 
 PROJECTS = ["web", "core", "Falcon", "", "docs"]
 TAGS = ["public", "internal", "Urgent", "ui"]

@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from wasteland import look, sync
 from wasteland.commons import wanted
 from wasteland.dolt import binary
-from wasteland.forks import remote_of
 from wasteland.hub import OPEN as OPEN_PULL
 from wasteland.hub import Branch
-from wasteland.lifecycle import BY_VERB, NONE, Item, judge
-from wasteland.node import Node, need_hub
+from wasteland.market import browse
+from wasteland.node import sync
+from wasteland.node.forks import remote_of
+from wasteland.node.node import Node, need_hub
+from wasteland.rules.lifecycle import BY_VERB, NONE, Item, judge
 
 VERB = re.compile(r"wl ([a-z]+): (w-[0-9a-f]{10})")
 PARENTS = "SELECT commit_hash, parent_hash FROM dolt_commit_ancestors WHERE parent_hash IS NOT NULL"
@@ -40,7 +41,7 @@ def unexplained(node: Node) -> list[str]:
 
 
 def _roles(node: Node) -> dict[str, frozenset[str]]:
-    from wasteland import identity
+    from wasteland.node import identity
 
     handles = [str(row["handle"]) for row in node.db.at("main").rows("SELECT handle FROM rigs")]
     return {handle: identity.roles_of(node, handle) for handle in handles}
@@ -49,7 +50,7 @@ def _roles(node: Node) -> dict[str, frozenset[str]]:
 def _walk(node: Node, row: dict[str, Any], roles: dict[str, frozenset[str]]) -> None:
     """Follow the item's own commits; each must be a step that its rig might take, and leave the row in that state."""
     item, poster, claimer = NONE, None, None
-    for one in look.status(node, row["id"]).history:
+    for one in browse.status(node, row["id"]).history:
         verb, actor = one["what"].split(":")[0].removeprefix("wl "), one["by"]
         poster = actor if verb == "post" else poster
         step = judge(verb, actor, roles[actor], Item(row["id"], item, poster, claimer))

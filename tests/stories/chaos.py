@@ -30,16 +30,18 @@ from statistics import median
 from typing import Any
 
 from tests.conftest import PASSED, User, World
-from wasteland import board, identity, land, sync
 from wasteland.commons import signatures
-from wasteland.config import Paths
 from wasteland.dolt.database import Database
 from wasteland.errors import WastelandError
 from wasteland.hub import MERGED, Pull
-from wasteland.journal import Journal
-from wasteland.node import Node, open_node
-from wasteland.statements import Link
-from wasteland.verdict import Verdict
+from wasteland.local.config import Paths
+from wasteland.local.journal import Journal
+from wasteland.market import board
+from wasteland.node import identity, sync
+from wasteland.node.node import Node, open_node
+from wasteland.review import land
+from wasteland.trust.statements import Link
+from wasteland.trust.verification import Verdict
 
 ROOT = Path(__file__).parents[2]
 UPSTREAM = "acme/commons"

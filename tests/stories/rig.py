@@ -14,7 +14,7 @@ from tests.stories.five import UPSTREAM, caught
 from wasteland import cli
 from wasteland.dolt.database import Database
 from wasteland.hub.dolthub import DolthubHub
-from wasteland.node import open_node
+from wasteland.node.node import open_node
 
 
 class Counted:

@@ -17,10 +17,13 @@ import pytest
 
 from tests.conftest import World
 from tests.hubs import Hub
-from wasteland import board, identity, inbox, join, land, look, queue, respond, review, sync
-from wasteland.config import Paths
 from wasteland.errors import Conflict, Unreachable
-from wasteland.node import Node, open_node
+from wasteland.local.config import Paths
+from wasteland.market import board, browse
+from wasteland.member import join
+from wasteland.node import identity, proposals, sync
+from wasteland.node.node import Node, open_node
+from wasteland.review import judge, land, queue, respond
 
 FAULTS: dict[str, dict[str, Any]] = {
     "delay": {"delay": 0.05},
@@ -106,7 +109,7 @@ def whole_way(served: Served, acme: Node) -> None:
     """From a registration to stamps, with a rival, a rejection and a queue."""
     ada, bob = served.join("ada"), served.join("bob")
     tried(lambda: sync.sync(acme))
-    for one in tried(lambda: inbox.inbox(acme)):
+    for one in tried(lambda: proposals.inbox(acme)):
         assert one.verbs == ("register",)
         tried(lambda number=one.number: landed(acme, number))
     item = tried(lambda: board.post(acme, {"title": "Through a hub"}))
@@ -120,7 +123,7 @@ def whole_way(served: Served, acme: Node) -> None:
     found = tried(lambda: need(listed(acme, both)))
     mine = found[f"ada/commons:{first.branch}"]
     assert (mine.verbs, mine.state) == (("claim", "done"), "ready")
-    seen = tried(lambda: review.review(acme, str(mine.number)))
+    seen = tried(lambda: judge.review(acme, str(mine.number)))
     assert seen.judgement.verdict == "auto"
     rival = found[f"bob/commons:{second.branch}"].number
     tried(lambda: respond.approve(acme, str(mine.number), head=seen.pinned.head))
@@ -140,9 +143,9 @@ def whole_way(served: Served, acme: Node) -> None:
     tried(lambda: landed(acme, number_of(acme, accepted.branch)))
 
 
-def listed(node: Node, sources: set[str]) -> dict[str, inbox.Proposal] | None:
+def listed(node: Node, sources: set[str]) -> dict[str, proposals.Proposal] | None:
     """The open pull requests by branch, once all of these are among them."""
-    found = {one.source: one for one in inbox.inbox(node)}
+    found = {one.source: one for one in proposals.inbox(node)}
     return found if sources <= found.keys() else None
 
 
@@ -177,9 +180,9 @@ def settled(served: Served) -> None:
     tried(lambda: list(queue.run(acme)))
     sync.sync(ada)
     sync.sync(acme)
-    item = next(one for one in look.browse(acme, {}) if one.item.title == "Through a hub").item
+    item = next(one for one in browse.browse(acme, {}) if one.item.title == "Through a hub").item
     assert (item.status, item.claimed_by) == ("completed", "ada")
-    card = look.status(ada, item.id)
+    card = browse.status(ada, item.id)
     assert [line["what"].partition(":")[0] for line in card.history] == [
         "wl post", "wl claim", "wl done", "wl reject", "wl done", "wl accept"
     ]  # fmt: skip

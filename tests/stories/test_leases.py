@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import User, World
 
-OPEN = "from wasteland.node import open_node; n = open_node(None); d = n.db\n"
+OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
 
 
 @pytest.fixture(scope="module")

@@ -242,7 +242,7 @@ def python(user, code: str) -> str:
     return done.stdout.strip()
 
 
-OPEN = "from wasteland.node import open_node; n = open_node(None); d = n.db\n"
+OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
 
 
 def test_a_completion_that_was_edited_is_not_stamped(town):

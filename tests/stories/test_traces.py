@@ -148,8 +148,8 @@ class Replay:
 
     def _branches(self, index: int, event: dict[str, Any]) -> None:
         user = self.world.users[event["store"].removesuffix(" clone")]
-        from wasteland.config import Paths
-        from wasteland.node import open_node
+        from wasteland.local.config import Paths
+        from wasteland.node.node import open_node
 
         node = open_node("hub/commons", Paths(user.home, user.home / "config", user.home / "data"))
         try:

@@ -24,10 +24,10 @@ from tests.conftest import User, World
 from tests.hubs import Hub
 from wasteland.errors import Conflict, Misconfigured, Usage
 from wasteland.hub import Comment
-from wasteland.hub.hooks import genuine, listening, secret_of
-from wasteland.inbox import CONFLICTS, GONE, LANDED, READY, Change, Proposal
-from wasteland.lease import Lease
+from wasteland.hub.receiver import genuine, listening, secret_of
 from wasteland.models import RowDiff, Wanted
+from wasteland.node.proposals import CONFLICTS, GONE, LANDED, READY, Change, Proposal
+from wasteland.rules.lease import Lease
 from wasteland.watch.events import (
     Event,
     Search,
@@ -638,7 +638,7 @@ def test_a_failing_program_is_a_notice_and_the_event_gets_three_tries(town, tmp_
 def hostile_item(town: World, title: str) -> str:
     """An item that a peer wrote past our checks."""
     poster = town.users["poster"]
-    code = ("import sys; from wasteland.node import open_node; n = open_node(None)\n"
+    code = ("import sys; from wasteland.node.node import open_node; n = open_node(None)\n"
             "with n.db.change('x'): n.db.run('INSERT INTO wanted (id, title, status, posted_by) VALUES "
             "(:i, :t, :s, :p)', i='w-evil', t=sys.stdin.read(), s='open', p='poster')\n"
             "n.db.push('origin', 'main')")  # fmt: skip

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wasteland.fetch import Reach
+from wasteland.evidence.fetch import Reach
 
 HOST = "evidence.example"
 

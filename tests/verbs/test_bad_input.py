@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import Done, User, World
 from tests.verbs.test_json import run
-from wasteland.config import Paths
 from wasteland.dolt import binary
-from wasteland.node import open_node
+from wasteland.local.config import Paths
+from wasteland.node.node import open_node
 
 # Servers that this process starts outlive its interest in them.
 pytestmark = [

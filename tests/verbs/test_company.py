@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from tests.conftest import User, World
-from wasteland import identity
-from wasteland.attest import Envelope, parse
 from wasteland.commons import parents, signatures
-from wasteland.company import join_remote, prepare_git, remote_url
-from wasteland.config import Paths
 from wasteland.dolt import binary
 from wasteland.errors import Conflict, NotFound, Usage
+from wasteland.local.config import Paths
+from wasteland.member.fork import join_remote, prepare_git, remote_url
 from wasteland.models import RowDiff
-from wasteland.node import Node, open_node
-from wasteland.policy import Upstream, judge
-from wasteland.verdict import Verdict
+from wasteland.node import identity
+from wasteland.node.node import Node, open_node
+from wasteland.rules.policy import Upstream, judge
+from wasteland.trust.envelope import Envelope, parse
+from wasteland.trust.verification import Verdict
 
 PARENT = "acme/commons"
 OPEN_ALL = '[up]\nprojects = ["web"]\ndeny_tags = ["internal"]\n'

@@ -17,15 +17,16 @@ import pytest
 
 from tests.conftest import User, World
 from tests.verbs.site import HOST, Site, serving
-from wasteland import board, evidence, gitread
-from wasteland.config import Paths
+from wasteland import evidence
 from wasteland.errors import BadSignature, NotFound, Refused, Unreachable, Usage, WastelandError
-from wasteland.evidence import Commits
-from wasteland.fetch import Reach
-from wasteland.gitread import Source
-from wasteland.manifest import Report, checked_manifest
-from wasteland.node import Node, open_node
-from wasteland.statements import text_manifest
+from wasteland.evidence import Commits, gitread
+from wasteland.evidence.fetch import Reach
+from wasteland.evidence.gitread import Source
+from wasteland.local.config import Paths
+from wasteland.market import board
+from wasteland.node.node import Node, open_node
+from wasteland.trust.manifest import Report, checked_manifest
+from wasteland.trust.statements import text_manifest
 
 WHO = dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "a@example.com") | {
     "GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "GIT_CONFIG_GLOBAL": "/dev/null", "HOME": "/nonexistent",

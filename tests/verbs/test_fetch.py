@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.verbs.site import HOST, Site, serving
-from wasteland import fetch
 from wasteland.errors import Refused, Unreachable, Usage
-from wasteland.fetch import HOSTS, Reach, hosts_of, public, split
+from wasteland.evidence import fetch
+from wasteland.evidence.fetch import HOSTS, Reach, hosts_of, public, split
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import World
-from wasteland import board, cli, look
+from wasteland import cli
 from wasteland.cli.board import _completion_lines, tags_of
 from wasteland.cli.look import _card, _table
-from wasteland.config import Paths
 from wasteland.errors import Usage
-from wasteland.node import open_node
+from wasteland.local.config import Paths
+from wasteland.market import board, browse
+from wasteland.node.node import open_node
 from wasteland.text import show
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -118,7 +119,7 @@ def labels(lines):
 
 def shown(node, item):
     """The card, checked: nothing but plain characters, and no label that a plain item would not have."""
-    card = look.status(node, item)
+    card = browse.status(node, item)
     lines = _card(card, NOW)
     assert_plain("\n".join(lines))
     found = labels(lines)
@@ -133,7 +134,7 @@ def shown(node, item):
 
 
 def assert_board(node):
-    found = look.browse(node, {}, limit=1000, long=True)
+    found = browse.browse(node, {}, limit=1000, long=True)
     text = "\n".join(_table(found, long=True, now=NOW))
     assert_plain(text)
     assert len(re.findall(r"(?m)^  \S", text)) == len(found) + 2  # and the head with its rule
@@ -207,7 +208,7 @@ def test_evidence_is_stored_or_refused(node):
 
 
 def _verified(node):
-    from wasteland import identity
+    from wasteland.node import identity
 
     ids = node.db.rows("SELECT id FROM completions WHERE completed_by = 'poster' AND block_hash IS NOT NULL")
     return [(row["id"], identity.verify(node, "completion", row["id"])) for row in ids]
@@ -292,7 +293,7 @@ def test_a_card_of_a_peers_row_is_safe(node, peers, name):
 
 def test_a_board_of_peers_rows_has_one_line_a_row(node, peers):
     assert_board(node)
-    look.browse(node, {"search": "%"}, limit=5)
+    browse.browse(node, {"search": "%"}, limit=5)
 
 
 STAMPS = {

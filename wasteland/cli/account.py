@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wasteland import config as configuration
 from wasteland.cli.output import Out, field, verb
 from wasteland.errors import Usage, WastelandError
+from wasteland.local import config as configuration
 
 if TYPE_CHECKING:
     from wasteland.hub.dolthub import DolthubHub
@@ -27,8 +27,8 @@ def login_command(out: Out, hub: str | None) -> None:
 
     The token is read from standard input, or asked for without showing it.
     """
-    from wasteland import credentials
     from wasteland.dolt import binary
+    from wasteland.hub import credentials
     from wasteland.hub.dolthub import DolthubHub, discover
     from wasteland.hub.site import base_url, cache_folder
 
@@ -65,7 +65,7 @@ def login_command(out: Out, hub: str | None) -> None:
 @verb
 def logout_command(out: Out, hub: str | None) -> None:
     """Forget the stored token of a hub; the key of Dolt stays."""
-    from wasteland import credentials
+    from wasteland.hub import credentials
     from wasteland.hub.site import base_url
 
     base = base_url(_named(hub))

@@ -65,7 +65,7 @@ def _fields(title: str | None, **given: Any) -> dict[str, Any]:
 @verb
 def post_command(out: Out, title: str, no_push: bool, **given: Any) -> None:
     """Put an item on the Wanted Board."""
-    from wasteland import board
+    from wasteland.market import board
 
     fields = {name: value for name, value in _fields(title, **given).items() if value is not None}
     made = board.post(out.node, fields, push=not no_push)
@@ -101,7 +101,7 @@ def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
     if made.verb == "claim":
         lines.append(field("Claimed by", item.claimed_by))
     if made.lease:
-        from wasteland.lease import moment
+        from wasteland.rules.lease import moment
 
         lines.append(field("Leased until", moment(made.lease.expires_at)))
     lines += extra or []
@@ -129,7 +129,7 @@ def claim_command(out: Out, wanted_id: str, lasting: str | None, take_over: bool
     3, medium 7, large 14, epic 30): go on with it by `wl renew`.  One hour
     after the lease has ended, another rig may take the claim over.
     """
-    from wasteland import board
+    from wasteland.market import board
 
     _print(out, board.claim(out.node, wanted_id, lasting=lasting, take_over=take_over, push=not no_push))
 
@@ -141,7 +141,7 @@ def claim_command(out: Out, wanted_id: str, lasting: str | None, take_over: bool
 @verb
 def renew_command(out: Out, wanted_id: str, lasting: str | None, no_push: bool) -> None:
     """Go on with your claim of WANTED_ID: its lease begins anew, from now."""
-    from wasteland import board
+    from wasteland.market import board
 
     _print(out, board.renew(out.node, wanted_id, lasting=lasting, push=not no_push))
 
@@ -152,7 +152,7 @@ def renew_command(out: Out, wanted_id: str, lasting: str | None, no_push: bool) 
 @verb
 def unclaim_command(out: Out, wanted_id: str, no_push: bool) -> None:
     """Give WANTED_ID back to the board; its claimer or its poster may."""
-    from wasteland import board
+    from wasteland.market import board
 
     _print(out, board.unclaim(out.node, wanted_id, push=not no_push))
 
@@ -175,7 +175,7 @@ def done_command(out: Out, wanted_id: str, evidence: str | None, no_push: bool, 
     Words are signed as they are.  Of a file, of commits and with --fetch, the
     digests are signed too, so that `wl evidence check` can tell whether they changed.
     """
-    from wasteland import board
+    from wasteland.market import board
 
     text, manifest = _evidence(out, evidence, **given)
     made = board.done(out.node, wanted_id, text, manifest=manifest, push=not no_push)
@@ -236,7 +236,7 @@ def accept_command(
     Each score has a confidence of its own.  The poster or a validator may
     accept; nobody accepts their own work.
     """
-    from wasteland import board
+    from wasteland.market import board
 
     overall = given["confidence"]
     given["reliability"] = given["quality"] if given["reliability"] is None else given["reliability"]
@@ -270,8 +270,8 @@ def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool, 
 
     Of a pull request's number or ORG:BRANCH, reject that proposal, and close it.
     """
-    from wasteland import board
-    from wasteland.forks import names_proposal
+    from wasteland.market import board
+    from wasteland.node.forks import names_proposal
 
     if names_proposal(wanted_id):
         from wasteland.cli.inbox import reject
@@ -292,8 +292,8 @@ def close_command(out: Out, wanted_id: str, no_push: bool, md: bool) -> None:
 
     Of a pull request's number, close that, without a verdict.
     """
-    from wasteland import board
-    from wasteland.forks import names_proposal
+    from wasteland.market import board
+    from wasteland.node.forks import names_proposal
 
     if names_proposal(wanted_id):
         from wasteland.cli.inbox import close
@@ -312,7 +312,7 @@ def close_command(out: Out, wanted_id: str, no_push: bool, md: bool) -> None:
 @verb
 def update_command(out: Out, wanted_id: str, title: str | None, no_push: bool, **given: Any) -> None:
     """Change WANTED_ID, an open item of yours."""
-    from wasteland import board
+    from wasteland.market import board
 
     _print(out, board.update(out.node, wanted_id, _fields(title, **given), push=not no_push))
 
@@ -323,6 +323,6 @@ def update_command(out: Out, wanted_id: str, title: str | None, no_push: bool, *
 @verb
 def delete_command(out: Out, wanted_id: str, no_push: bool) -> None:
     """Withdraw WANTED_ID, an open item of yours; it stays in history."""
-    from wasteland import board
+    from wasteland.market import board
 
     _print(out, board.delete(out.node, wanted_id, push=not no_push))

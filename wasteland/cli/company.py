@@ -12,8 +12,8 @@ from wasteland.errors import Refused
 from wasteland.text import show
 
 if TYPE_CHECKING:
-    from wasteland.exchange import Checked
-    from wasteland.intake import Taken
+    from wasteland.member.send_up import Checked
+    from wasteland.member.take_in import Taken
 
 SHOWN = 20  # rows of a list
 
@@ -32,12 +32,12 @@ SHOWN = 20  # rows of a list
 @verb
 def fork_command(out: Out, upstream: str, **given: Any) -> None:
     """Make your own wasteland ORG/DB out of UPSTREAM; its roles are yours, and a valve stands between the two."""
-    from wasteland import company, exchange
+    from wasteland.member import fork, send_up
 
     click.echo(f"Forking wasteland {show(upstream)}...", err=True)
-    node = out.adopt(company.fork(out.paths, upstream, say=out.say, **given))
+    node = out.adopt(fork.fork(out.paths, upstream, say=out.say, **given))
     config = node.config
-    rules = exchange.rules_path(node.paths, config.upstream)
+    rules = send_up.rules_path(node.paths, config.upstream)
     found = {
         "schema_version": 1, "upstream": config.upstream, "handle": config.rig_handle, "local_dir": config.local_dir,
         "wasteland_id": config.node["wasteland_id"], "parent": upstream, "remote": config.upstream_url,
@@ -60,9 +60,9 @@ def valve_command() -> None:
 @verb
 def valve_init(out: Out) -> None:
     """Write a file of rules, with a comment for each."""
-    from wasteland import exchange
+    from wasteland.member import send_up
 
-    path = exchange.write_rules(out.paths, out.node.config.upstream)
+    path = send_up.write_rules(out.paths, out.node.config.upstream)
     out.result({"schema_version": 1, "rules": str(path)}, [f"✓ Wrote {path}"])
 
 
@@ -70,12 +70,12 @@ def valve_init(out: Out) -> None:
 @verb
 def valve_show(out: Out) -> None:
     """Show the parent and the rules."""
-    from wasteland import exchange
+    from wasteland.member import send_up
 
     node = out.node
-    parent = exchange.need_parent(node)
-    said = exchange.rules(node.paths, node.config.upstream)
-    path = exchange.rules_path(node.paths, node.config.upstream)
+    parent = send_up.need_parent(node)
+    said = send_up.rules(node.paths, node.config.upstream)
+    path = send_up.rules_path(node.paths, node.config.upstream)
     ways = {
         name: {
             "tables": sorted(way.tables), "projects": sorted(way.projects), "deny_projects": sorted(way.deny_projects),
@@ -102,10 +102,10 @@ def valve_show(out: Out) -> None:
 @verb
 def valve_check(out: Out, items: tuple[str, ...]) -> None:
     """Show what would go up of items, what would stay, and what leaks; exit 6 where one may not go."""
-    from wasteland import exchange
+    from wasteland.member import send_up
 
-    exchange.need_parent(out.node)
-    found = exchange.check(out.node, items)
+    send_up.need_parent(out.node)
+    found = send_up.check(out.node, items)
     clean = all(one.clean for one in found)
     lines = [line for one in found for line in _checked(one)]
     out.result({"schema_version": 1, "clean": clean, "items": [one.to_json() for one in found]}, lines)
@@ -130,9 +130,9 @@ def _checked(one: Checked) -> list[str]:
 @verb
 def valve_in(out: Out, dry_run: bool) -> None:
     """Bring what the rules let in from the parent to your main; what you changed stays as it is."""
-    from wasteland import intake
+    from wasteland.member import take_in
 
-    found = intake.take_in(out.node, dry_run=dry_run)
+    found = take_in.take_in(out.node, dry_run=dry_run)
     out.result(found.to_json() | {"dry_run": dry_run}, _taken(found, dry_run=dry_run))
 
 
@@ -155,9 +155,9 @@ def _taken(found: Taken, *, dry_run: bool) -> list[str]:
 @verb
 def valve_up(out: Out, items: tuple[str, ...], dry_run: bool) -> None:
     """Offer items to the parent as pull requests of yours; nothing is sent where one of them may not go."""
-    from wasteland import exchange
+    from wasteland.member import send_up
 
-    found = exchange.up(out.node, items, dry_run=dry_run)
+    found = send_up.up(out.node, items, dry_run=dry_run)
     lines = []
     for one in found:
         if dry_run:

@@ -15,7 +15,7 @@ from wasteland.errors import Misconfigured, Usage
 from wasteland.text import org_db, show
 
 if TYPE_CHECKING:
-    from wasteland.hub.serve.store import Store
+    from wasteland.hubserver.store import Store
 
 FOLDER = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -29,7 +29,7 @@ def hub_command() -> None:
 @contextlib.contextmanager
 def _store(folder: Path, *, make: bool = False) -> Iterator[Store]:
     """The hub's memory, also while the hub runs."""
-    from wasteland.hub.serve.store import Store
+    from wasteland.hubserver.store import Store
 
     if not make and not (folder / ".hub" / "hub.sqlite").exists():
         raise Misconfigured(
@@ -63,9 +63,9 @@ def hub_serve(
     Port 0 takes a free port.  Without a certificate it listens on loopback
     only.
     """
-    from wasteland.hub.serve import faults as switches
-    from wasteland.hub.serve.running import serve
     from wasteland.hub.site import base_url
+    from wasteland.hubserver import faults as switches
+    from wasteland.hubserver.running import serve
 
     if (tls_cert is None) != (tls_key is None):
         raise Usage("--tls-cert and --tls-key go together", about="tls")
@@ -205,12 +205,12 @@ def key_group() -> None:
 @verb
 def key_add(out: Out, folder: Path, user: str, public_key: str) -> None:
     """Let USER push with the key that `dolt creds ls` shows as PUBLIC_KEY."""
-    from wasteland.hub.serve import creds
+    from wasteland.hubserver import dolt_keys
 
-    public = creds.public_key(public_key)
+    public = dolt_keys.public_key(public_key)
     with _store(folder) as store:
-        store.add_key(store.need(user, "user"), creds.key_id(public), public)
-    out.result({"schema_version": 1, "user": user, "key_id": creds.key_id(public)}, [f"✓ Key of {user}"])
+        store.add_key(store.need(user, "user"), dolt_keys.key_id(public), public)
+    out.result({"schema_version": 1, "user": user, "key_id": dolt_keys.key_id(public)}, [f"✓ Key of {user}"])
 
 
 @hub_command.group("webhook")
@@ -228,9 +228,9 @@ def webhook_add(out: Out, folder: Path, database: str, url: str) -> None:
     import secrets
 
     from wasteland.errors import NotFound
-    from wasteland.hub.serve import hooks, pulls
+    from wasteland.hubserver import pulls, webhooks
 
-    checked = hooks.checked_url(url)
+    checked = webhooks.checked_url(url)
     secret = secrets.token_hex(32)
     with _store(folder) as store:
         repo = store.repository(*org_db(database))
@@ -249,7 +249,7 @@ def webhook_add(out: Out, folder: Path, database: str, url: str) -> None:
 @verb
 def webhook_remove(out: Out, folder: Path, number: int) -> None:
     """Send nothing more to webhook NUMBER."""
-    from wasteland.hub.serve import pulls
+    from wasteland.hubserver import pulls
 
     with _store(folder) as store:
         pulls.remove_webhook(store, number)

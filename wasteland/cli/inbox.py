@@ -12,8 +12,8 @@ from wasteland.errors import Conflict, Usage, WastelandError
 from wasteland.text import show
 
 if TYPE_CHECKING:
-    from wasteland.queue import Outcome
-    from wasteland.respond import Answer
+    from wasteland.review.queue import Outcome
+    from wasteland.review.respond import Answer
 
 DETAIL = 300  # characters
 COLUMNS = (("#", 5), ("AGE", 7), ("RIG", 16), ("DOES", 18), ("STATE", 10), ("TITLE", 44))
@@ -25,14 +25,14 @@ COLUMNS = (("#", 5), ("AGE", 7), ("RIG", 16), ("DOES", 18), ("STATE", 10), ("TIT
 @verb
 def inbox_command(out: Out, md: bool, no_fetch: bool) -> None:
     """List the open pull requests: age, rig, what each does, whether it merges."""
-    from wasteland import inbox, sync
+    from wasteland.node import proposals, sync
 
     _one_format(out, md)
     sync.refresh(out.node)
-    found = inbox.inbox(out.node, fetch=not no_fetch)
+    found = proposals.inbox(out.node, fetch=not no_fetch)
     now = out.node.clock()
     rows = [
-        (f"#{p.number}", inbox.age(p.opened, now), p.rig, ", ".join(p.verbs), p.state, p.title) for p in found
+        (f"#{p.number}", proposals.age(p.opened, now), p.rig, ", ".join(p.verbs), p.state, p.title) for p in found
     ]  # fmt: skip
     value = {"schema_version": 1, "pulls": [p.to_json() for p in found]}
     if md:
@@ -47,7 +47,7 @@ def inbox_command(out: Out, md: bool, no_fetch: bool) -> None:
 
 
 def _markdown(titles: list[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    from wasteland.review import code
+    from wasteland.review.judge import code
 
     lines = [f"| {' | '.join(titles)} |", "|" + " --- |" * len(titles)]
     return lines + [f"| {' | '.join(code(text).replace('|', '¦') for text in row)} |" for row in rows]
@@ -94,7 +94,7 @@ def _said(function: Any) -> Any:
 @verb
 def comment_command(out: Out, what: str, text: str, md: bool) -> None:
     """Write TEXT under the pull request WHAT."""
-    from wasteland import respond
+    from wasteland.review import respond
 
     answered(out, respond.comment(out.node, what, text), "Commented on", md=md)
 
@@ -104,7 +104,7 @@ def comment_command(out: Out, what: str, text: str, md: bool) -> None:
 @verb
 def approve_command(out: Out, what: str, message: str, head: str | None, md: bool) -> None:
     """Approve WHAT at its head of now: a pull request, a branch, or ORG:BRANCH.  `wl queue` lands it."""
-    from wasteland import respond
+    from wasteland.review import respond
 
     answered(out, respond.approve(out.node, what, message, head=head), "Approved", md=md)
 
@@ -114,21 +114,21 @@ def approve_command(out: Out, what: str, message: str, head: str | None, md: boo
 @verb
 def request_changes_command(out: Out, what: str, message: str, head: str | None, md: bool) -> None:
     """Say what must change in WHAT before it can land; it stays open."""
-    from wasteland import respond
+    from wasteland.review import respond
 
     answered(out, respond.request_changes(out.node, what, message, head=head), "Asked for changes in", md=md)
 
 
 def reject(out: Out, what: str, message: str, *, md: bool) -> None:
     """Reject a proposal, and close its pull request."""
-    from wasteland import respond
+    from wasteland.review import respond
 
     answered(out, respond.reject(out.node, what, message), "Rejected", md=md)
 
 
 def close(out: Out, what: str, *, md: bool) -> None:
     """Close a pull request without a verdict."""
-    from wasteland import respond
+    from wasteland.review import respond
 
     answered(out, respond.close(out.node, what), "Closed", md=md)
 
@@ -140,7 +140,7 @@ def close(out: Out, what: str, *, md: bool) -> None:
 @verb
 def queue_command(out: Out, auto: bool, dry_run: bool, md: bool) -> None:
     """Land the approved pull requests in order; what conflicts stays open and its author is told."""
-    from wasteland import queue
+    from wasteland.review import queue
 
     _one_format(out, md)
     found: list[Outcome] = []

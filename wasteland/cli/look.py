@@ -19,12 +19,12 @@ VIEWS = ("", "all", "mine", "upstream")
 
 def refreshed(out: Out) -> None:
     """Bring the clone level, or say that what follows is as of the last sync."""
-    from wasteland import inbox, sync
+    from wasteland.node import proposals, sync
 
     try:
         sync.refresh(out.node)
         if out.node.config.mode == "pr" and out.node.hub is not None:
-            inbox.inbox(out.node, fetch=False)
+            proposals.inbox(out.node, fetch=False)
     except (NotFound, Unreachable, Unauthenticated) as error:
         out.node.notice(f"shown as of the last sync: {error.message}")
 
@@ -44,7 +44,7 @@ def refreshed(out: Out) -> None:
 @verb
 def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, **given: Any) -> None:
     """Show the Wanted Board, all items by priority and age."""
-    from wasteland import look
+    from wasteland.market import browse
 
     if view not in VIEWS:
         raise Usage(f'invalid view "{view}": must be all, mine or upstream')
@@ -57,7 +57,7 @@ def browse_command(out: Out, limit: int, view: str, long: bool, no_sync: bool, *
         "priority": None if given["priority"] == -1 else given["priority"], "posted_by": given["posted_by"],
         "claimed_by": given["claimed_by"], "search": given["search"],
     }  # fmt: skip
-    found = look.browse(out.node, filters, limit=limit, long=long, view=view or "all")
+    found = browse.browse(out.node, filters, limit=limit, long=long, view=view or "all")
     if view == "mine":
         found = [one for one in found if one.branch]
     if out.as_json:
@@ -89,10 +89,11 @@ def _table(found: list[Any], long: bool, now: datetime) -> list[str]:
 
 def _waiting(one: Any, now: datetime) -> list[str]:
     """What waits in others' pull requests for an item, and a lease that has run out."""
-    from wasteland import inbox, lease
+    from wasteland.node import proposals
+    from wasteland.rules import lease
 
     lines = [
-        f"      {', '.join(p.verbs)} by {show(p.rig)} waits in pull request #{p.number}, {inbox.age(p.opened, now)} old"
+        f"      {', '.join(p.verbs)} by {show(p.rig)} waits in pull request #{p.number}, {proposals.age(p.opened, now)} old"
         for p in one.pending
     ]
     if one.lease and lease.state(one.lease, now) != lease.RUNNING:
@@ -105,14 +106,14 @@ def _waiting(one: Any, now: datetime) -> list[str]:
 @verb
 def status_command(out: Out, wanted_id: str) -> None:
     """Show WANTED_ID with its completion, stamp, history and what you may do."""
-    from wasteland import look
+    from wasteland.market import browse
 
-    card = look.status(out.node, wanted_id)
+    card = browse.status(out.node, wanted_id)
     out.result(card.to_json(), _card(card, out.node.clock()))
 
 
 def _card(card: Any, now: datetime) -> list[str]:
-    from wasteland.lease import sentence
+    from wasteland.rules.lease import sentence
 
     item = card.item
     priority = "" if item.priority is None else f"P{item.priority}"
@@ -163,7 +164,7 @@ def _judged(card: Any) -> list[str]:
 def _evidence(manifest: dict[str, Any] | None) -> list[str]:
     """What the worker signed of the evidence; of one that we do not understand, why."""
     from wasteland.errors import BadSignature
-    from wasteland.manifest import checked_manifest, lines_of
+    from wasteland.trust.manifest import checked_manifest, lines_of
 
     if not manifest or manifest.get("kind") == "text":
         return []
@@ -178,11 +179,11 @@ def _evidence(manifest: dict[str, Any] | None) -> list[str]:
 @verb
 def me_command(out: Out, no_sync: bool) -> None:
     """Show what concerns this rig: claims, branches, reviews, completions, standing."""
-    from wasteland import look
+    from wasteland.market import browse
 
     if not no_sync:
         refreshed(out)
-    found = look.mine(out.node)
+    found = browse.mine(out.node)
     lines = [f"{show(found['handle'])}" + (f" ({', '.join(found['roles'])})" if found["roles"] else "")]
     for key, label in (("claimed", "Claimed"), ("branches", "On branches"), ("to_review", "Awaiting my review")):
         if found[key]:
@@ -213,7 +214,7 @@ def standing_lines(standing: dict[str, Any]) -> list[str]:
 @verb
 def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool) -> None:
     """Bring the clone level with upstream; nothing unpushed is lost."""
-    from wasteland import sync
+    from wasteland.node import sync
 
     found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade, level=level)
     lines = [f"Local fork: {out.node.config.local_dir}", ""]

@@ -80,7 +80,7 @@ def doctor_command(
     out: Out, fix: bool, check: bool, probe: bool, hub: str | None, database: str | None, yes: bool
 ) -> None:
     """Check this installation, its configuration, clone, key, remotes and hub."""
-    from wasteland import doctor
+    from wasteland.care import doctor
 
     if probe:
         if fix or check:
@@ -103,10 +103,12 @@ def doctor_command(
 
 def _probe(out: Out, hub: str | None, database: str | None, write: bool) -> None:
     """Ask a hub how it behaves, and print its answers."""
-    from wasteland import config, credentials, probe
+    from wasteland.care import probe
     from wasteland.dolt import binary
+    from wasteland.hub import credentials
     from wasteland.hub.rest import Wire
     from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
+    from wasteland.local import config
 
     base = base_url(hub or config.setting("WL_HUB") or DOLTHUB)
     if database is None and (write or base != DOLTHUB):

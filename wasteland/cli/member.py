@@ -13,7 +13,7 @@ from wasteland.errors import Refused, Usage
 from wasteland.text import show
 
 if TYPE_CHECKING:
-    from wasteland.join import Joined
+    from wasteland.member.join import Joined
 
 DEFAULT = "hop/wl-commons"
 
@@ -51,7 +51,7 @@ def providers(function: Any) -> Any:
 @verb
 def create_command(out: Out, upstream: str, **given: Any) -> None:
     """Make the wasteland ORG/DB; you are its root, maintainer and validator."""
-    from wasteland import join
+    from wasteland.member import join
 
     refuse_providers(given)
     click.echo(f"Creating wasteland {show(upstream)}...", err=True)
@@ -89,15 +89,15 @@ def join_command(out: Out, upstream: str, **given: Any) -> None:
 
 
 def _joined(out: Out, upstream: str, *, remote: str | None, **given: Any) -> Joined:
-    from wasteland import join
+    from wasteland.member import join
 
     if remote is None:
         return join.join(out.paths, upstream, say=out.say, **given)
-    from wasteland import company
+    from wasteland.member import fork
 
     if given.pop("remote_base") or given.pop("hub") or given.pop("fork_org") or given.pop("direct"):
         raise Usage("--remote goes without --remote-base, --hub, --fork-org and --direct")
-    return join.Joined(company.join_remote(out.paths, upstream, remote, say=out.say, **given), None)
+    return join.Joined(fork.join_remote(out.paths, upstream, remote, say=out.say, **given), None)
 
 
 @click.command("leave")
@@ -105,7 +105,7 @@ def _joined(out: Out, upstream: str, *, remote: str | None, **given: Any) -> Joi
 @verb
 def leave_command(out: Out, upstream: str | None) -> None:
     """Forget a wasteland on this machine; the clone and your key stay."""
-    from wasteland import join
+    from wasteland.member import join
 
     config = join.leave(out.paths, upstream or out.wasteland)
     found = {"schema_version": 1, "left": config.upstream, "local_dir": config.local_dir}
@@ -116,7 +116,7 @@ def leave_command(out: Out, upstream: str | None) -> None:
 @verb
 def list_command(out: Out) -> None:
     """List the wastelands that this user has joined."""
-    from wasteland import config
+    from wasteland.local import config
 
     found = [config.read(out.paths, upstream) for upstream in config.joined(out.paths)]
     lines: list[str] = []
@@ -144,7 +144,7 @@ def config_command() -> None:
 
 
 def _mode(value: str) -> str:
-    from wasteland.config import MODES
+    from wasteland.local.config import MODES
 
     if value not in MODES:
         raise Usage(f'invalid mode "{show(value)}": must be one of {", ".join(MODES)}')
@@ -170,7 +170,7 @@ def _address(value: str) -> str:
 
 
 def _hosts(value: str) -> str:
-    from wasteland.fetch import hosts_of
+    from wasteland.evidence.fetch import hosts_of
 
     hosts_of(value)
     return value

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wasteland.steps import step
+from wasteland.local.steps import step
 from wasteland.text import show, show_lines
 
 if TYPE_CHECKING:
-    from wasteland.config import Paths
-    from wasteland.node import Node
+    from wasteland.local.config import Paths
+    from wasteland.node.node import Node
 
 
 class Out:
@@ -29,7 +29,7 @@ class Out:
     @property
     def paths(self) -> Paths:
         """The user's folders."""
-        from wasteland import config
+        from wasteland.local import config
 
         return config.paths()
 
@@ -37,7 +37,7 @@ class Out:
     def node(self) -> Node:
         """The node of the wasteland that was named, or of the only one."""
         if self._node is None:
-            from wasteland.node import open_node
+            from wasteland.node.node import open_node
 
             self._node = open_node(self.wasteland)
             self._node.say = self.say

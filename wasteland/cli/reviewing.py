@@ -22,22 +22,22 @@ def review_command(out: Out, what: str | None, stat: bool, md: bool, create_pr: 
 
     Without WHAT, list what there is to review.
     """
-    from wasteland import review
+    from wasteland.review import judge
 
     if stat + md + create_pr + (out.as_json and not create_pr) > 1:
         raise Usage("--json, --md, --stat and --create-pr exclude each other")
     if what is None:
-        found = review.branches(out.node)
+        found = judge.branches(out.node)
         out.result(found, _listing(found))
         return
     if create_pr:
-        pull = review.create_pull(out.node, what)
+        pull = judge.create_pull(out.node, what)
         out.result(
             {"schema_version": 1, "pull": pull.number, "url": pull.url}, [f"✓ Pull request #{pull.number}: {pull.url}"]
         )
         return
-    seen = review.review(out.node, what)
-    lines = _stat(seen) if stat else [review.markdown(what, seen.rows)] if md else _full(seen)
+    seen = judge.review(out.node, what)
+    lines = _stat(seen) if stat else [judge.markdown(what, seen.rows)] if md else _full(seen)
     out.result(seen.to_json(), lines)
 
 
@@ -68,7 +68,7 @@ def _stat(seen: Any) -> list[str]:
 def _full(seen: Any) -> list[str]:
     from wasteland.dolt.database import told
     from wasteland.models import jsonable
-    from wasteland.review import cells
+    from wasteland.review.judge import cells
 
     pin = seen.pinned
     lines = [f"{show(pin.source)}", field("Head", pin.head), field("Base", pin.base)]
@@ -98,7 +98,7 @@ def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_bra
     Its head is pinned, its rows are judged against upstream's data, and the
     landing is proved by ancestry.  Maintainers only.
     """
-    from wasteland import land
+    from wasteland.review import land
 
     if md and out.as_json:
         raise Usage("--json and --md exclude each other")

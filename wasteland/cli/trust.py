@@ -21,7 +21,7 @@ def role_command() -> None:
 @verb
 def list_roles(out: Out) -> None:
     """Show the signed roles document."""
-    from wasteland import identity
+    from wasteland.node import identity
 
     document = identity.roles_document(out.node)
     if document is None:
@@ -52,7 +52,7 @@ def remove_role(out: Out, role: str, handle: str) -> None:
 
 
 def _change(out: Out, role: str, handle: str, *, add: bool) -> None:
-    from wasteland import identity, sync
+    from wasteland.node import identity, sync
 
     node = out.node
     sync.refresh(node)
@@ -76,7 +76,7 @@ def verify_command(out: Out, kind: str | None, row_id: str | None, everything: b
 
     Exit code 0 verified, 1 invalid, 2 unsigned, 3 cannot decide.
     """
-    from wasteland import identity
+    from wasteland.node import identity
 
     if sum((kind is not None, everything, last is not None)) > 1:
         raise Usage("wl verify takes one of: stamp ID, completion ID, --all, --last N")
@@ -102,8 +102,8 @@ def _leave(out: Out, code: int) -> None:
 
 
 def _all(out: Out) -> None:
-    from wasteland import identity
-    from wasteland.verdict import Verdict
+    from wasteland.node import identity
+    from wasteland.trust.verification import Verdict
 
     found = identity.verify_all(out.node)
     counts = Counter(report.verdict for _, report in found)
@@ -145,8 +145,8 @@ def _commits(out: Out, last: int) -> None:
 @verb
 def leaderboard_command(out: Out, limit: int) -> None:
     """Rank rigs by their verified stamps; unsigned and invalid ones weigh nothing."""
-    from wasteland import identity
     from wasteland.cli.output import cell
+    from wasteland.node import identity
 
     if not 1 <= limit <= 100:
         raise Usage(f"invalid limit {limit}: must be 1-100")

@@ -17,7 +17,7 @@ from wasteland.errors import Misconfigured, NotFound, Usage
 from wasteland.text import name, show
 
 if TYPE_CHECKING:
-    from wasteland.config import Config
+    from wasteland.local.config import Config
     from wasteland.watch.events import Event, Search
     from wasteland.watch.telling import Program
     from wasteland.watch.waiting import Wake
@@ -130,7 +130,7 @@ def _watch(
     out: Out, search: Search, *, everything: bool, every: str | None, once: bool, lasting: str | None,
     count: int | None, command: str | None, exec_limit: int, listen: str | None, secret_file: Path | None,
 ) -> None:  # fmt: skip
-    from wasteland.node import open_node
+    from wasteland.node.node import open_node
     from wasteland.watch.looking import Eyes
     from wasteland.watch.memory import Store
     from wasteland.watch.telling import Program
@@ -156,7 +156,7 @@ def _watch(
 
 def seconds(text: str) -> float:
     """A time like `45s`, `90m`, `12h` or `5d` in seconds; Usage for anything else."""
-    from wasteland.lease import duration
+    from wasteland.rules.lease import duration
 
     if text.endswith("s"):
         return duration(f"{text[:-1]}m").total_seconds() / 60
@@ -183,7 +183,7 @@ def _hooks(out: Out, listen: str | None, secret_file: Path | None, wake: Wake) -
     if listen is None or secret_file is None:
         yield
         return
-    from wasteland.hub.hooks import listening, secret_of
+    from wasteland.hub.receiver import listening, secret_of
 
     with listening(listen, secret_of(secret_file), wake.event.set) as address:
         out.say(f"Listening for webhooks on {address}/hook/…")

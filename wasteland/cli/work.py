@@ -21,9 +21,9 @@ def orders_command() -> None:
 @verb
 def next_order(out: Out, wanted_id: str | None) -> None:
     """Show the items that this rig has claimed, as an engine takes them."""
-    from wasteland import look
+    from wasteland.market import browse
 
-    found = look.order(out.node, wanted_id)
+    found = browse.order(out.node, wanted_id)
     lines = [f"  {show(order['wanted_id'])}  {show(order['title'])}" for order in found]
     out.result({"schema_version": 1, "orders": found}, lines or ["No claimed items."])
 
@@ -37,7 +37,7 @@ def report_order(out: Out, file: str, no_push: bool) -> None:
 
     A report that was submitted before is found and not submitted again.
     """
-    from wasteland import board, look, offer
+    from wasteland.market import board, browse, propose
     from wasteland.orders import parse_report
 
     with click.open_file(file, "rb") as source:
@@ -50,9 +50,9 @@ def report_order(out: Out, file: str, no_push: bool) -> None:
             f"{report.wanted_id} did not land ({report.outcome}); nothing is submitted", about=report.wanted_id
         )
     manifest = report.manifest()
-    known = look.status(out.node, report.wanted_id)
+    known = browse.status(out.node, report.wanted_id)
     if known.completion and known.completion.evidence == manifest["uri"] and known.item.status != "claimed":
-        offer.need_offered(out.node, known.item.id)
+        propose.need_offered(out.node, known.item.id)
         found = {"schema_version": 1, "already": True, "completion": known.completion.to_json()}
         out.result(found, [f"Already submitted: {known.completion.id}"])
         return

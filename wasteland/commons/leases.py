@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from wasteland import lease as terms
 from wasteland.commons import stamp_time
 from wasteland.dolt.database import Database
 from wasteland.errors import Refused
-from wasteland.lease import Lease
-from wasteland.lifecycle import LEASE_ENDS, LEASE_GIVEN, Transition
+from wasteland.rules import lease as terms
+from wasteland.rules.lease import Lease
+from wasteland.rules.lifecycle import LEASE_ENDS, LEASE_GIVEN, Transition
 
 OF_ITEM = "SELECT * FROM wl_leases WHERE wanted_id = :id"
 EFFORT = "SELECT effort_level AS effort FROM wanted WHERE id = :id"

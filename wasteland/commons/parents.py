@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wasteland.attest import Envelope
 from wasteland.commons.signatures import envelopes
 from wasteland.dolt.database import Database, identifier
 from wasteland.models import JSON_COLUMNS, KEYS, jsonable, loaded
+from wasteland.trust.envelope import Envelope
 
 META = "SELECT `key` AS name, value FROM _meta WHERE `key` LIKE 'parent\\_%' OR `key` LIKE 'ancestor:%'"
 ATTESTATION_COLUMNS = (

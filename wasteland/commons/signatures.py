@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from wasteland.attest import Envelope
 from wasteland.commons import stamp_time
 from wasteland.dolt.database import Database
+from wasteland.trust.envelope import Envelope
 
 ATTESTATION = """
 INSERT INTO wl_attestations (payload_sha256, predicate_type, subject_table, subject_id, signer, key_id, chain_seq,

@@ -13,8 +13,8 @@ from typing import Any
 from wasteland.commons import only, stamp_time
 from wasteland.dolt.database import Database
 from wasteland.errors import NotOpen
-from wasteland.lifecycle import Transition
 from wasteland.models import CONTENT, Wanted
+from wasteland.rules.lifecycle import Transition
 
 GET = "SELECT * FROM wanted WHERE id = :id"
 IDS = "SELECT id FROM wanted WHERE LEFT(id, :size) = :prefix ORDER BY id LIMIT 4"

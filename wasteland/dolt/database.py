@@ -32,8 +32,8 @@ from pymysql.cursors import DictCursor
 
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
+from wasteland.local.steps import step
 from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
-from wasteland.steps import step
 from wasteland.text import masked, show
 
 Row = dict[str, Any]

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wasteland import fetch, gitread, identity
-from wasteland.attest import COMPLETION, checked_statement, kind_of
-from wasteland.binding import evidence_matches
 from wasteland.commons import ID_LIMIT, completions
 from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused, Unreachable, Usage
-from wasteland.evidence import repository
+from wasteland.evidence import fetch, gitread, repository
+from wasteland.evidence.fetch import Reach
+from wasteland.evidence.gitread import Scratch, Source
 from wasteland.evidence.making import digested
-from wasteland.fetch import Reach
-from wasteland.gitread import Scratch, Source
-from wasteland.manifest import Part, Report, State, checked_manifest, lines_of
+from wasteland.market.propose import resolve
 from wasteland.models import Completion
-from wasteland.node import Node
-from wasteland.offer import resolve
-from wasteland.statements import URL
-from wasteland.sync import item_branch, landed
+from wasteland.node import identity
+from wasteland.node.node import Node
+from wasteland.node.sync import item_branch, landed
 from wasteland.text import show
-from wasteland.verdict import Verdict
+from wasteland.trust.binding import evidence_matches
+from wasteland.trust.envelope import COMPLETION, checked_statement, kind_of
+from wasteland.trust.manifest import Part, Report, State, checked_manifest, lines_of
+from wasteland.trust.statements import URL
+from wasteland.trust.verification import Verdict
 
 GONE = (404, 410)
 SAME, CHANGED, MISSING, UNCHECKED = State.SAME, State.CHANGED, State.GONE, State.UNCHECKED

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from wasteland import fetch, gitread
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
-from wasteland.evidence import repository
-from wasteland.fetch import Reach
-from wasteland.gitread import Scratch
-from wasteland.manifest import blob_manifest, git_manifest, line, media_type, url_manifest
-from wasteland.statements import URL, text_manifest
+from wasteland.evidence import fetch, gitread, repository
+from wasteland.evidence.fetch import Reach
+from wasteland.evidence.gitread import Scratch
 from wasteland.text import show
+from wasteland.trust.manifest import blob_manifest, git_manifest, line, media_type, url_manifest
+from wasteland.trust.statements import URL, text_manifest
 
 Manifest = dict[str, Any]
 

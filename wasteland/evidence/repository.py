@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wasteland import fetch
 from wasteland.errors import Misconfigured, NotFound, Refused, Unreachable, Usage
-from wasteland.fetch import Reach
-from wasteland.gitread import Scratch, Source
-from wasteland.manifest import line
-from wasteland.node import Node
+from wasteland.evidence import fetch
+from wasteland.evidence.fetch import Reach
+from wasteland.evidence.gitread import Scratch, Source
+from wasteland.node.node import Node
 from wasteland.text import show
+from wasteland.trust.manifest import line
 
 REFS_OF = "/info/refs?service=git-upload-pack"
 SMART = "application/x-git-upload-pack-advertisement"  # the older protocol may name other hosts to go to

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wasteland import config as configuration
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import CLOSED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.hub.known import Detail, Known
@@ -19,6 +18,7 @@ from wasteland.hub.rest2 import Rest2
 from wasteland.hub.session import FIRST_PAUSE, PATIENCE, Session
 from wasteland.hub.shapes import EPOCH, Summary
 from wasteland.hub.site import Site, discover
+from wasteland.local import config as configuration
 from wasteland.text import name
 
 __all__ = ["DolthubHub", "Site", "discover"]

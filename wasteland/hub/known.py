@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from wasteland import config as configuration
 from wasteland.errors import Misconfigured
 from wasteland.hub import Branch
 from wasteland.hub.shapes import EPOCH, plain, time_of
+from wasteland.local import config as configuration
 
 FIELDS = 8
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wasteland import config as configuration
-from wasteland.config import Paths
 from wasteland.errors import Misconfigured, NotFound, Unreachable, Usage
+from wasteland.local import config as configuration
+from wasteland.local.config import Paths
 from wasteland.text import show
 
 DOLTHUB = "https://www.dolthub.com"

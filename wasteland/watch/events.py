@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from wasteland.hub import Comment
-from wasteland.inbox import CONFLICTS, GONE, LANDED, READY, Proposal
-from wasteland.lease import Lease, sentence
 from wasteland.models import RowDiff, Wanted
+from wasteland.node.proposals import CONFLICTS, GONE, LANDED, READY, Proposal
+from wasteland.node.verdicts import LINE, heard
+from wasteland.rules.lease import Lease, sentence
 from wasteland.text import show
-from wasteland.verdicts import LINE, heard
 
 SOON = timedelta(hours=24)  # a lease that ends within this time is worth a word
 WIDTH = 120  # characters of a stranger's text in a line; `--json` has all of it

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wasteland import inbox, land, sync
 from wasteland.commons import leases
 from wasteland.errors import Refused, Unauthenticated
 from wasteland.hub import OPEN
-from wasteland.inbox import Proposal
-from wasteland.lease import Lease
 from wasteland.models import RowDiff
-from wasteland.node import Node, need_hub
-from wasteland.respond import reviewers
+from wasteland.node import proposals, sync
+from wasteland.node.node import Node, need_hub
+from wasteland.node.proposals import Proposal
+from wasteland.review import land
+from wasteland.review.respond import reviewers
+from wasteland.rules.lease import Lease
 from wasteland.watch.events import (
     Event,
     Search,
@@ -91,7 +92,7 @@ def pulls(node: Node, memory: Memory, eyes: Eyes) -> tuple[Memory, list[Event]]:
     old = memory.pulls or {}
     begun = memory.pulls is not None or eyes.everything
     mine = f"{node.config.fork_org or node.config.org}/{node.config.fork_db or node.config.db}:"
-    concern = _concern(node, inbox.inbox(node, fetch=eyes.deep), mine)
+    concern = _concern(node, proposals.inbox(node, fetch=eyes.deep), mine)
     events = pull_events(old, concern, mine) if begun else []
     now: dict[int, Seen] = {}
     for one in concern:

@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from wasteland.config import read_json, write_json
 from wasteland.errors import Conflict, Misconfigured
+from wasteland.local.config import read_json, write_json
 from wasteland.watch.events import TIME, Event, Seen
 
 

@@ -12,8 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Self
 
-from wasteland import config as configuration
 from wasteland.errors import Usage
+from wasteland.local import config as configuration
 from wasteland.text import show
 from wasteland.watch.events import Event
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wasteland.errors import NotFound, WastelandError
-from wasteland.node import Node
-from wasteland.steps import step
+from wasteland.local.steps import step
+from wasteland.node.node import Node
 from wasteland.watch import looking
 from wasteland.watch.events import Event
 from wasteland.watch.looking import Eyes

@@ -1,0 +1,1 @@
+"""Dolt's own remote protocol, with rights for each repository."""

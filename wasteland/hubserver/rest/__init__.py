@@ -1,0 +1,1 @@
+"""The two generations of the REST interface that the hub answers."""

@@ -1,0 +1,1 @@
+"""The Wanted Board: its verbs, looking at it, and proposing a change upstream."""

@@ -1,0 +1,274 @@
+"""Look at the board: items as main has them, with this rig's work that has not landed laid over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wasteland.commons import completions, leases, stamps, wanted
+from wasteland.dolt.database import Commit, Database
+from wasteland.errors import NotFound, NotOpen, Unreachable
+from wasteland.hub import Pull
+from wasteland.market.propose import facts, resolve
+from wasteland.models import Completion, Stamp, Wanted
+from wasteland.node import identity, proposals, sync
+from wasteland.node.node import Node
+from wasteland.node.proposals import Proposal
+from wasteland.rules.lease import Lease
+from wasteland.rules.lifecycle import BY_VERB, OPEN, Item, allowed, claim_lease
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An item as the board shows it: on main, or as this rig's branch has it."""
+
+    item: Wanted
+    branch: str | None = None
+    pending: tuple[Proposal, ...] = ()
+    lease: Lease | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl browse --json` prints it: the fields of peers, and our branch."""
+        row = self.item.to_json()
+        names = ("id", "title", "description", "project", "type", "priority", "posted_by", "claimed_by", "status",
+                 "effort_level")  # fmt: skip
+        found = {name: row[name] for name in names if name in row}
+        found |= {"branch": self.branch} if self.branch else {}
+        found |= {"pending": pending_json(self.pending)} if self.pending else {}
+        return found | ({"lease": self.lease.to_json()} if self.lease else {})
+
+
+def pending_json(found: Iterable[Proposal]) -> list[dict[str, Any]]:
+    """Others' open pull requests about an item, as `--json` prints them; the first is ahead."""
+    return [
+        {"pull": p.number, "rig": p.rig, "verbs": list(p.verbs), "since": p.opened, "state": p.state, "url": p.url}
+        for p in found
+    ]
+
+
+def pending(node: Node) -> dict[str, tuple[Proposal, ...]]:
+    """Others' open pull requests as last seen, by the items that they change, in the order that upstream saw them."""
+    if node.config.mode != "pr":
+        return {}
+    found: dict[str, tuple[Proposal, ...]] = {}
+    for one in proposals.waiting(node):
+        for change in one.changes:
+            found[change.item] = (*found.get(change.item, ()), one)
+    return found
+
+
+def browse(
+    node: Node, filters: dict[str, Any], *, limit: int = 50, long: bool = False, view: str = "all"
+) -> list[Listed]:
+    """The board, with this rig's unlanded branches laid over it (`view` upstream: without)."""
+    main = node.db.at("main")
+    found = {item.id: Listed(item) for item in wanted.listing(main, filters, limit, long=long)}
+    held, waiting = leases.of_all(main), {} if view == "upstream" else pending(node)
+    if view != "upstream" and node.config.mode == "pr":
+        _overlay(node, main, found, filters)
+    return [
+        replace(one, pending=waiting.get(one.item.id, ()), lease=_lease(held.get(one.item.id), one.item))
+        for one in sorted(found.values(), key=_order)[:limit]
+    ]
+
+
+def _lease(found: Lease | None, item: Wanted) -> Lease | None:
+    """A lease counts only while the item is claimed by its rig: a peer that knows none may leave its row behind."""
+    row = {name: getattr(item, name) for name in ("id", "status", "posted_by", "claimed_by", "updated_at")}
+    return claim_lease(Item.of(row, lease=found))
+
+
+def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict[str, Any]) -> None:
+    """Lay this rig's branches that have not landed over the items of main."""
+    for branch in node.db.branches(f"wl/{node.handle}/"):
+        if branch.startswith("wl/register/") or sync.landed(node, branch):
+            continue
+        item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
+        if item is None:
+            continue
+        main_item = wanted.get(main, item.id)
+        if main_item is not None and vars(main_item) == vars(item):
+            continue
+        found.pop(item.id, None)
+        if _matches(item, filters):
+            found[item.id] = Listed(item, branch)
+
+
+def _order(listed: Listed) -> tuple[int, float, str]:
+    created = listed.item.created_at
+    priority = listed.item.priority
+    return (2 if priority is None else priority, -(created.timestamp() if created else 0), listed.item.id)
+
+
+def _matches(item: Wanted, filters: dict[str, Any]) -> bool:
+    for name, value in filters.items():
+        if value is None:
+            continue
+        if name == "search":
+            if str(value).lower() not in item.title.lower():
+                return False
+        elif getattr(item, name) != value:
+            return False
+    return True
+
+
+@dataclass
+class Card:
+    """All that is known of an item."""
+
+    item: Wanted
+    branch: str | None
+    main_status: str | None
+    completion: Completion | None
+    stamp: Stamp | None
+    pull: Pull | None
+    evidence: dict[str, Any] | None
+    actions: list[str]
+    history: list[dict[str, str]]
+    pending: tuple[Proposal, ...] = ()
+    lease: Lease | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl status --json` prints it."""
+        found: dict[str, Any] = {"schema_version": 1, "item": self.item.to_json(), "actions": self.actions}
+        for name in ("completion", "stamp"):
+            if value := getattr(self, name):
+                found[name] = value.to_json()
+        if self.evidence:
+            found["evidence"] = self.evidence
+        if self.branch:
+            found |= {"branch": self.branch, "main_status": self.main_status}
+        if self.pull:
+            found["pull"] = {"number": self.pull.number, "url": self.pull.url, "title": self.pull.title}
+        found |= {"pending": pending_json(self.pending)} if self.pending else {}
+        found |= {"lease": self.lease.to_json()} if self.lease else {}
+        return found | {"history": self.history}
+
+
+def status(node: Node, text: str) -> Card:
+    """One item: as this rig's branch has it while that has not landed, else as main has it."""
+    item_id = resolve(node, text)
+    main = node.db.at("main")
+    branch: str | None = sync.item_branch(node, item_id)
+    if not node.db.is_branch(str(branch)) or sync.landed(node, str(branch)):
+        branch = None
+    db = node.db.at(branch) if branch else main
+    item = wanted.get(db, item_id)
+    if item is None:
+        raise NotFound(f'no wanted item matching "{text}"', about=text)
+    on_main = wanted.get(main, item_id)
+    completion = completions.of_item(db, item_id)
+    stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
+    held = leases.of_item(db, item_id)
+    known = replace(facts(db, item_id), lease=held, now=node.clock())
+    actions = allowed(node.handle, identity.roles_of(node, node.handle), known)
+    return Card(
+        item,
+        branch,
+        on_main.status if on_main else None,
+        completion,
+        stamp,
+        _pull(node, branch) if branch else None,
+        _manifest(db, completion),
+        actions,
+        _history(node, branch or "main", item_id),
+        pending(node).get(item_id, ()),
+        _lease(held, item),
+    )
+
+
+def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
+    """The evidence manifest that the worker signed for a completion, where there is one."""
+    said = identity.signed_payload(db, completion.id, completion.block_hash) if completion else None
+    return dict(said["predicate"]["evidence"]) if said else None
+
+
+def _pull(node: Node, branch: str) -> Pull | None:
+    """The open pull request of a branch; None, with a notice, where the hub does not answer."""
+    try:
+        return sync.find_pull(node, branch)
+    except Unreachable as error:
+        node.notice(f"shown without its pull request: {error.message}")
+        return None
+
+
+def _history(node: Node, revision: str, item_id: str) -> list[dict[str, str]]:
+    """The commits that name an item, oldest first: who did what, when, and with which words."""
+    named = re.compile(rf"wl [a-z-]+: {re.escape(item_id)}( —.*)?\s*\Z", re.DOTALL)
+    found = [c for c in node.db.log(revision) if named.match(c.message) and _changed(node, c.hash, item_id)]
+    return [
+        {"at": c.date.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": c.author, "what": c.message, "commit": c.hash}
+        for c in _as_landed(found[::-1])
+    ]
+
+
+def _as_landed(found: Iterable[Commit]) -> list[Commit]:
+    """An item's commits in the order in which they took effect: a claim may wait while its poster changes the words.
+
+    The update is the later commit then, and landed first: it is told before the claim.
+    """
+    told: list[Commit] = []
+    for commit in found:
+        at = len(told)
+        if commit.message.startswith("wl update:"):
+            while at and _leaves(told[at - 1]) != OPEN:
+                at -= 1
+        told.insert(at or len(told), commit)
+    return told
+
+
+def _leaves(commit: Commit) -> str | None:
+    """The status in which a commit leaves its item; None for a verb that we do not know."""
+    step = BY_VERB.get(commit.message.partition(":")[0].removeprefix("wl "))
+    return step.to if step else None
+
+
+def _changed(node: Node, commit: str, item_id: str) -> bool:
+    """Whether a commit changed the item that its message names: anybody can write a message."""
+    places = (("wanted", "id"), ("wl_leases", "wanted_id"), ("completions", "wanted_id"))
+    return any(node.db.touches(commit, table, column, item_id) for table, column in places)
+
+
+def mine(node: Node) -> dict[str, Any]:
+    """What concerns this rig: claimed, on branches, to review, lately completed."""
+    main, me = node.db.at("main"), node.handle
+    claimed = wanted.listing(main, {"claimed_by": me}, 200)
+    posted = wanted.listing(main, {"posted_by": me}, 200)
+    return {
+        "schema_version": 1,
+        "handle": me,
+        "roles": sorted(identity.roles_of(node, me)),
+        "claimed": [i.to_json() for i in claimed if i.status in ("claimed", "in_review")],
+        "branches": [listed.to_json() for listed in browse(node, {}, limit=500) if listed.branch],
+        "to_review": [i.to_json() for i in posted if i.status == "in_review" and i.claimed_by != me],
+        "completed": [c.to_json() for c in completions.by_rig(main, me)],
+        "standing": identity.standing(node, me),
+    }
+
+
+def order(node: Node, wanted_id: str | None) -> list[dict[str, Any]]:
+    """Work orders for the items that this rig has claimed, or for one of them.  NotOpen where it is not this rig's."""
+    from wasteland.orders import WorkOrder
+
+    if wanted_id is not None:
+        item = status(node, wanted_id).item
+        if item.status != "claimed" or item.claimed_by != node.handle:
+            raise NotOpen(f"{item.id} is not claimed by {node.handle}", about=item.id, hint=f"wl claim {item.id}")
+        items = [item]
+    else:
+        items = [x.item for x in browse(node, {"claimed_by": node.handle, "status": "claimed"}, long=True)]
+    return [
+        WorkOrder(
+            i.id,
+            i.title,
+            i.description or "",
+            node.handle,
+            str(i.posted_by or ""),
+            i.project,
+            effort_level=i.effort_level or "medium",
+            sandbox_required=bool(i.sandbox_required),
+        ).to_json()
+        for i in items
+    ]

@@ -1,0 +1,1 @@
+"""Joining, forking and leaving a wasteland, and what passes between it and its parent."""

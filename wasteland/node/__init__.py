@@ -1,0 +1,1 @@
+"""What every verb needs of one joined wasteland."""

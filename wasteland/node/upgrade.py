@@ -1,0 +1,135 @@
+"""What of upstream's schema is taken over: its own versions by the protocol's rule, and nothing that is not rows.
+
+`_meta.schema_version` is MAJOR.MINOR.  A minor version only adds: it is taken.
+A major one may change what rows mean: it is explained, and taken on request.
+Triggers, procedures and the like are never taken, nor a change of tables that
+no version announces, except for tables of ours (`wl_*`) as we define them.
+
+Version and tables may come in either order: what counts is the version whose
+tables were taken here last, which the node's own file keeps.
+"""
+
+from __future__ import annotations
+
+import re
+
+from wasteland.commons import schema
+from wasteland.dolt.database import Database, identifier
+from wasteland.errors import Refused, WastelandError
+from wasteland.models import TableDiff
+from wasteland.node.node import Node
+from wasteland.rules.policy import objects
+
+OURS = "wl_"
+VERSION = "SELECT value FROM _meta WHERE `key` = 'schema_version'"
+# A column that rows of before can do without: plain, and NULL or a constant where nothing is said.
+CONSTANT = r" DEFAULT ([0-9.]+|'[^']*'|NULL|CURRENT_TIMESTAMP)"
+PLAIN = re.compile(rf"`\w+` [a-z]+(\([0-9, ]+\))?( unsigned)?( NOT NULL)?({CONSTANT})?")
+INDEX = re.compile(r"KEY `\w+` \([^()]*\)")
+FORBIDDEN = ("FOREIGN KEY", "GENERATED", " AS (", "REFERENCES")
+
+
+def check(node: Node, old: str, new: str, *, upgrade: bool = False) -> None:
+    """Refused where the way from one commit of upstream to another carries what is not to be taken.
+
+    With `upgrade` a major version is taken, and the tables that it brings.
+    """
+    tables = node.db.diff_tables(old, new)
+    system = [t for t in tables if t.table.startswith("dolt_")]
+    if system:
+        raise _refused(node, objects(system))
+    taken, now = _taken(node, old), version(node.db.at(new))
+    bent = [t for t in tables if objects([t])]
+    if now[0] > taken[0] and not upgrade:
+        raise Refused(
+            f"upstream's schema is version {_told(now)} now, and was {_told(taken)}: rows may mean something else",
+            about=node.config.upstream,
+            hint="read what upstream says of it, then: wl sync --upgrade",
+        )
+    wrong = [t for t in bent if not _ours(node, t, new) and not (now > taken and _only_adds(node, t, old, new))]
+    if wrong and not upgrade:
+        raise _refused(node, objects(wrong))
+    if bent:
+        node.notice(f"upstream's schema {'grew' if not wrong else 'changed'}: {'; '.join(objects(bent))}")
+    if (bent or now[0] > taken[0]) and now > taken:
+        node.config.node["schema_taken"] = _told(now)
+        node.config.save_node()
+
+
+def _refused(node: Node, found: list[str]) -> Refused:
+    return Refused(
+        "upstream carries changes that are not rows: " + "; ".join(found),
+        about=node.config.upstream,
+        hint="nothing was taken over; a maintainer must explain them",
+    )
+
+
+def version(db: Database) -> tuple[int, int]:
+    """The schema's version at a commit, as (major, minor); (0, 0) where it says none that can be read."""
+    try:
+        return _read(str(db.value(VERSION) or ""))
+    except WastelandError:
+        return 0, 0
+
+
+def _read(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", text, re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _taken(node: Node, old: str) -> tuple[int, int]:
+    """The version whose tables we have: as noted when they were taken, else what the first commit we had said."""
+    noted = node.config.node.get("schema_taken")
+    if noted:
+        return _read(noted)
+    found = version(node.db.at(old))
+    node.config.node["schema_taken"] = _told(found)
+    node.config.save_node()
+    return found
+
+
+def _told(number: tuple[int, int]) -> str:
+    return f"{number[0]}.{number[1]}"
+
+
+def _ours(node: Node, table: TableDiff, new: str) -> bool:
+    """A table of ours that comes as we define it; its rows are believed only as far as they are signed."""
+    if not table.table.startswith(OURS) or table.kind != "added":
+        return False
+    lines = _lines(node.db.at(new), table.table)
+    names = [match[1] for line in lines if (match := re.match(r"`(\w+)` ", line))]
+    return names == _defined().get(table.table) and not any(word in line for line in lines for word in FORBIDDEN)
+
+
+def _defined() -> dict[str, list[str]]:
+    """The columns of each table that our own schema makes."""
+    found: dict[str, list[str]] = {}
+    for statement in schema("attest.sql") + schema("parent.sql"):
+        if made := re.match(r"CREATE TABLE (\w+) \(\n", statement):
+            found[made[1]] = re.findall(r"(?m)^  ([a-z_0-9]+) [A-Z]", statement)
+    return found
+
+
+def _only_adds(node: Node, table: TableDiff, old: str, new: str) -> bool:
+    """Whether a table is new, or keeps all that it was and gains only plain columns and indexes."""
+    after = _lines(node.db.at(new), table.table)
+    if any(word in line for line in after for word in FORBIDDEN):
+        return False
+    if table.kind == "added":
+        return True
+    if table.kind != "modified":
+        return False
+    before = _lines(node.db.at(old), table.table)
+    gained = [line for line in after if line not in before]
+    return all(line in after for line in before) and all(map(_harmless, gained))
+
+
+def _harmless(line: str) -> bool:
+    column = PLAIN.fullmatch(line)
+    return bool(column and (not column[3] or column[4])) or bool(INDEX.fullmatch(line))
+
+
+def _lines(db: Database, table: str) -> list[str]:
+    """The columns, keys and constraints of a table, a line each."""
+    made = str((db.row(f"SHOW CREATE TABLE {identifier(table)}") or {}).get("Create Table", ""))
+    return [line.strip().rstrip(",") for line in made.splitlines()[1:-1]]

@@ -1,0 +1,1 @@
+"""Judging, landing and answering what others propose."""

@@ -1,0 +1,220 @@
+"""Land a reviewed commit on upstream's main, and prove that it is there.
+
+What lands is exactly what was judged: a two-parent merge of the pinned commit,
+or, where a commit on its way carried more than rows, the judged rows alone,
+with the commit named in a trailer.  Nothing is pushed by force, and a hub's
+merge button is never used: it takes whatever the branch is by then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wasteland.dolt.database import MergeConflict, PushRejected, told
+from wasteland.dolt.rows import apply
+from wasteland.errors import Conflict, Refused, WastelandError
+from wasteland.hub import OPEN
+from wasteland.local.steps import step
+from wasteland.node import identity, sync
+from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
+from wasteland.node.node import Node, need_hub
+from wasteland.review.judge import TRANSPLANT, Review, examine
+from wasteland.rules.policy import AUTO, REVIEW
+from wasteland.text import show
+
+MOST = 20  # findings that are told
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A pinned commit that is on upstream's main."""
+
+    review: Review
+    commit: str
+    pushed: bool
+    already: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `wl merge --json` prints it."""
+        return {
+            "schema_version": 1, "merged": self.review.pinned.source, "head": self.review.pinned.head,
+            "commit": self.commit, "pushed": self.pushed, "verdict": self.review.judgement.verdict,
+            "landing": self.review.how, "already": self.already,
+        }  # fmt: skip
+
+
+def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False, head: str | None = None) -> Landed:
+    """Land a reviewed commit on upstream's main, and prove that it is there.
+
+    `head` is the hash that was reviewed, where the caller has one, else the one
+    that was looked at last on this machine; Conflict when the branch is another by now.  Raises Refused for who is no
+    maintainer or where the rules say no, Conflict where rows conflict.
+    """
+    need_maintainer(node)
+    with node.db.locked():
+        found = pinned(node, what)
+        if found.pull is not None and found.pull.state != OPEN:
+            raise Refused(f"pull request {found.pull.number} is {found.pull.state}", about=what)
+        as_reviewed(node, what, found, head)
+        return land(node, found, push=push, keep_branch=keep_branch)
+
+
+def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = False) -> Landed:
+    """Land a pinned commit; what an earlier command landed and did not get to close is closed now."""
+    if push and (commit := already(node, found)):
+        earlier = Landed(examine(node, found), commit, pushed=True, already=True)
+        _after(node, earlier, keep_branch=keep_branch, push=push)
+        return earlier
+    for _ in range(sync.ATTEMPTS):
+        landed = _land(node, found, push=push)
+        if landed is not None:
+            _after(node, landed, keep_branch=keep_branch, push=push)
+            return landed
+        found = pin(node, found.source, found.org, found.head, sync.integrate(node), found.pull)
+    raise Conflict(
+        f"upstream moved {sync.ATTEMPTS} times while this command tried to land {show(found.source)}",
+        about=found.source,
+    )
+
+
+def already(node: Node, found: Pinned) -> str | None:
+    """The commit of upstream's main that holds an open pull request's commit already, where a kill left it open."""
+    if found.pull is None:
+        return None
+    return sync.landed_as(node, found.head)
+
+
+def need_maintainer(node: Node) -> None:
+    """Refused for who may not merge here: a maintainer by the roles, else the owner of upstream."""
+    document = identity.roles_document(node)
+    if document is not None:
+        if "maintainer" not in identity.roles_of(node, node.handle):
+            raise Refused(f"only a maintainer may merge, and {node.handle} is not")
+    elif node.config.org not in (node.config.fork_org, node.handle):
+        raise Refused(f"only the owner of {node.config.upstream} may merge: it has no roles document")
+
+
+def _take_back(node: Node, ours: str) -> None:
+    """Set aside a merge that was killed before its push; Refused where main holds other commits of ours."""
+    if not sync.set_aside_merge(node, ours):
+        raise Refused(
+            "main has commits that upstream does not have, and they would land too", about="main",
+            hint="wl sync pushes nothing; push them with dolt, or set them aside on a branch",
+        )  # fmt: skip
+
+
+def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
+    """One attempt; None when upstream moved under it."""
+    db = node.db.at("main")
+    found = examine(node, pin)
+    refuse(found)
+    before = db.hash_of("main")
+    if push and before != pin.upstream:
+        _take_back(node, before)
+        before = pin.upstream
+    node.config.node["merging"] = pin.head
+    node.config.save_node()
+    commit = _commit(node, found)
+    if db.diff_all(before, commit) != list(found.rows):
+        db.reset(before)
+        raise Conflict(f"what would land of {show(pin.source)} is not what was judged", about=pin.source)
+    if push:
+        try:
+            db.push(node.upstream_remote, "main")
+        except PushRejected:
+            db.reset(before)
+            return None
+        except BaseException:
+            db.reset(before)
+            raise
+        _prove(node, pin, commit)
+        step("proved")
+    return Landed(found, commit, push)
+
+
+def refuse(found: Review) -> None:
+    """Refused where the rules say no, Conflict where rows conflict: in a sentence that names them."""
+    source = show(found.pinned.source)
+    if found.judgement.verdict not in (AUTO, REVIEW):
+        reasons = [f.detail for f in found.judgement.findings if f.verdict not in (AUTO, REVIEW)]
+        raise Refused(
+            f"{source} may not land: {show('; '.join(reasons[:MOST]) or 'it changes nothing')}",
+            about=found.pinned.source, hint=f"wl review {source} shows the rows",
+        )  # fmt: skip
+    if found.conflicts:
+        raise Conflict(
+            f"{source} conflicts with upstream: {told(found.conflicts)}; another change landed first",
+            about=found.pinned.source,
+        )
+
+
+def _commit(node: Node, found: Review) -> str:
+    """The landing on our main: a merge of the very commit, or its judged rows with the commit in the trailer."""
+    db, pin = node.db.at("main"), found.pinned
+    number = f"#{pin.pull.number} " if pin.pull else ""
+    message = (
+        f"wl merge: {number}{pin.source}\n\n{sync.TRAILER}{pin.head}\n"
+        f"Wasteland-Verdict: {found.judgement.verdict}, {len(found.rows)} rows"
+    )
+    try:
+        if found.how == TRANSPLANT:
+            with db.change(message):
+                apply(db, found.rows)
+            return db.hash_of("main")
+        return db.merge(pin.head, message, no_ff=True)
+    except MergeConflict as conflict:
+        raise Conflict(
+            f"{show(pin.source)} conflicts with upstream: {told(conflict.rows)}", about=pin.source
+        ) from conflict
+
+
+def _prove(node: Node, pin: Pinned, commit: str) -> None:
+    """See that upstream's main contains the landing; that it holds just the judged rows was seen before the push."""
+    node.db.fetch(node.upstream_remote)
+    main = node.db.hash_of(f"{node.upstream_remote}/main")
+    if not node.db.is_ancestor(commit, main):
+        raise Conflict(f"{show(pin.source)} was pushed but upstream's main does not contain it", about=pin.source)
+
+
+def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None:
+    pin = landed.review.pinned
+    node.config.node.pop("merging", None)
+    node.config.node["seen_upstream"] = node.db.find(f"{node.upstream_remote}/main")
+    node.config.save_node()
+    book(node).forget(named(node, pin))  # the next branch of that name is another
+    if pin.pull is not None and push:
+        _close(node, landed, pin.pull.number)
+        step("closed")
+    if push:
+        sync.level_fork(node, lazy=True)
+    if not keep_branch and node.db.is_branch(pin.source):
+        sync.drop(node, pin.source, push=push)
+
+
+def _close(node: Node, landed: Landed, number: int) -> None:
+    """Say on the pull request what landed and by which verdict, and close it; it landed, so failing is a notice."""
+    hub, config = need_hub(node), node.config
+    try:
+        hub.comment(config.org, config.db, number, node.handle, verdict_text(landed))
+        hub.close(config.org, config.db, number, landed=landed.commit)
+    except WastelandError as error:
+        node.notice(f"it landed, but pull request {number} is still open: {error.message}; wl queue closes it")
+
+
+def verdict_text(landed: Landed) -> str:
+    """What is written under a pull request that landed, as Markdown."""
+    found = landed.review
+    if landed.already:
+        return f"Upstream's main contains {found.pinned.head} already; closed."
+    how = "merged" if found.how != TRANSPLANT else "rows taken over without their history"
+    lines = [
+        f"Landed {found.pinned.head} as {landed.commit} ({how}).",
+        "",
+        f"Verdict: {found.judgement.verdict}, {len(found.rows)} rows, judged against {found.pinned.upstream}.",
+        *(
+            f"- {one.verdict} {one.rule}: `{show(one.detail).replace('`', chr(39))}`"
+            for one in found.judgement.findings
+        ),
+    ]
+    return "\n".join(lines)

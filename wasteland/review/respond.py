@@ -1,0 +1,156 @@
+"""Answer a proposal: comment, approve, ask for changes, reject, close.
+
+A verdict is about one exact commit.  It is written down on this machine and,
+where there is a pull request, under it; see `verdicts` for who is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wasteland.errors import Conflict, Refused, Usage
+from wasteland.hub import OPEN, Pull
+from wasteland.node import identity
+from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
+from wasteland.node.node import Node, need_hub
+from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
+from wasteland.review import land
+from wasteland.review.judge import examine
+from wasteland.text import checked
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said to a proposal, as Markdown, and the verdict, where it was one."""
+
+    what: str
+    said: str
+    pull: Pull | None
+    verdict: Verdict | None = None
+    closed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "schema_version": 1, "what": self.what, "said": self.said, "closed": self.closed,
+            "pull": self.pull.number if self.pull else None, "url": self.pull.url if self.pull else None,
+            "verdict": self.verdict.to_json() if self.verdict else None,
+        }  # fmt: skip
+
+
+def comment(node: Node, what: str, text: str) -> Answer:
+    """Write under a pull request.  Usage where there is nothing to say, NotFound where there is no such one."""
+    if not checked(text, "message").strip():
+        raise Usage("there is nothing to say: the comment is empty")
+    pull = numbered(node, what)
+    need_hub(node).comment(node.config.org, node.config.db, pull.number, node.handle, text)
+    return Answer(what, text, pull)
+
+
+def approve(node: Node, what: str, text: str = "", *, head: str | None = None) -> Answer:
+    """Say that exactly this commit may land.  Refused where the rules forbid it, Conflict where it conflicts."""
+    land.need_maintainer(node)
+    found = _pinned(node, what, head)
+    land.refuse(examine(node, found))
+    return _say(node, what, found, APPROVE, text)
+
+
+def request_changes(node: Node, what: str, text: str, *, head: str | None = None) -> Answer:
+    """Say what must change before this can land; the pull request stays open."""
+    if not text.strip():
+        raise Usage("say what must change", hint="-m 'the evidence does not open'")
+    _need_reviewer(node)
+    return _say(node, what, _pinned(node, what, head), CHANGES, text)
+
+
+def reject(node: Node, what: str, text: str = "", *, head: str | None = None) -> Answer:
+    """Say that this commit will not land, and why; the pull request is closed."""
+    land.need_maintainer(node)
+    answer = _say(node, what, _pinned(node, what, head), REJECT, text)
+    return _closed(node, answer)
+
+
+def close(node: Node, what: str, text: str = "") -> Answer:
+    """Close a pull request without a verdict: one's own, or as who may merge here."""
+    pull = numbered(node, what)
+    if pull.source.org != node.config.fork_org:
+        land.need_maintainer(node)
+    if text:
+        comment(node, what, text)
+    return _closed(node, Answer(what, text, pull))
+
+
+def _closed(node: Node, answer: Answer) -> Answer:
+    if answer.pull is None:
+        return answer
+    if answer.pull.state != OPEN:
+        raise Conflict(f"pull request {answer.pull.number} is {answer.pull.state} already", about=answer.what)
+    need_hub(node).close(node.config.org, node.config.db, answer.pull.number)
+    book(node).forget(str(answer.pull.source))
+    return Answer(answer.what, answer.said, answer.pull, answer.verdict, closed=True)
+
+
+def _pinned(node: Node, what: str, head: str | None) -> Pinned:
+    found = pinned(node, what)
+    as_reviewed(node, what, found, head)
+    if found.pull is not None and found.pull.state != OPEN:
+        raise Conflict(f"pull request {found.pull.number} is {found.pull.state}", about=what)
+    return found
+
+
+def _need_reviewer(node: Node) -> None:
+    if "validator" not in identity.roles_of(node, node.handle):
+        try:
+            land.need_maintainer(node)
+        except Refused as error:
+            raise Refused("only a maintainer or a validator may ask for changes", hint="wl comment says it") from error
+
+
+def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
+    checked(text, "message")
+    at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    number = found.pull.number if found.pull else None
+    verdict = Verdict(kind, named(node, found), found.head, node.handle, at, text, number)
+    if found.pull is not None:
+        need_hub(node).comment(
+            node.config.org, node.config.db, found.pull.number, node.handle, verdict.markdown()
+        )  # fmt: skip
+    book(node).add(verdict)
+    return Answer(what, verdict.markdown(), found.pull, verdict)
+
+
+def verdicts(node: Node, pull: Pull) -> list[Verdict]:
+    """What each reviewer said last of a proposal, at any of its heads: on this machine, or under the pull request.
+
+    Approvals count from who may merge, and not for one's own; objections from validators too.
+    """
+    hub, source = need_hub(node), str(pull.source)
+    mergers = _users(node, "maintainer")
+    us = node.handle if hub.kind == "file" else hub.whoami()
+    here = [replace(one, by=us or one.by) for one in book(node).of(source)]
+    said = hub.comments(node.config.org, node.config.db, pull.number) or []
+    found = [*heard(source, pull.number, said, reviewers(node) | {us or ""}), *here]
+    last = {one.by: one for one in sorted(found, key=lambda one: one.at)}
+    own = {pull.author, pull.source.org}
+    return [
+        one for one in last.values()
+        if one.kind != APPROVE or ((one.by in mergers or one.by == us) and one.by not in own)
+    ]  # fmt: skip
+
+
+def reviewers(node: Node) -> frozenset[str]:
+    """The users of the hub whose verdicts are heard."""
+    return _users(node, "maintainer") | _users(node, "validator")
+
+
+def _users(node: Node, role: str) -> frozenset[str]:
+    """The users of the hub that hold a role: owners of the holders' forks, and for maintainers upstream's owner.
+
+    A hub that knows no users takes the handle that a client says; only there handles count.
+    """
+    handles = identity.holders(node, role)
+    rows = node.db.at("main").rows("SELECT handle, dolthub_org FROM rigs")
+    owners = {str(row["dolthub_org"]) for row in rows if row["handle"] in handles and row["dolthub_org"]}
+    owners |= {node.config.org} if role == "maintainer" else set()
+    return frozenset(owners | handles) if need_hub(node).kind == "file" else frozenset(owners)

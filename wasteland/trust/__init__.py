@@ -1,0 +1,1 @@
+"""What a signature says, and whether it holds.  Pure."""

@@ -213,8 +213,11 @@ def mutants() -> list[Mutant]:
     add("rules/lifecycle", LIFECYCLE, table, guards)
     add("rules/lease", LEASE, guards, lambda t: returning(t, "bad_times", None))
     add(
-        "local/keys", SIGNATURES, lambda t: returning(t, "verify_signature", True), lambda t: guards(t, ("verify_signature",))
-    )
+        "local/keys",
+        SIGNATURES,
+        lambda t: returning(t, "verify_signature", True),
+        lambda t: guards(t, ("verify_signature",)),
+    )  # fmt: skip
     add("trust/envelope", SIGNATURES, lambda t: guards(t, ("verify_envelope", "signer_of", "checked_statement")))
     add("trust/binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
         lambda t: returning(t, "evidence_matches", True), lambda t: returning(t, "check_stamp_row", ()))  # fmt: skip

@@ -93,7 +93,8 @@ def _waiting(one: Any, now: datetime) -> list[str]:
     from wasteland.rules import lease
 
     lines = [
-        f"      {', '.join(p.verbs)} by {show(p.rig)} waits in pull request #{p.number}, {proposals.age(p.opened, now)} old"
+        f"      {', '.join(p.verbs)} by {show(p.rig)} waits in pull request #{p.number}, "
+        f"{proposals.age(p.opened, now)} old"
         for p in one.pending
     ]
     if one.lease and lease.state(one.lease, now) != lease.RUNNING:

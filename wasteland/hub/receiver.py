@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from wasteland.errors import Misconfigured, Unreachable
+from wasteland.hub.addresses import address, loopback
 
 LIMIT = 1 << 20  # bytes of a body
 AT_ONCE = 8  # connections; more are closed at once
@@ -56,8 +57,6 @@ def listening(listen: str, secret: str, heard: Callable[[], None]) -> Iterator[s
 
     Misconfigured for an address that other machines reach: there is no TLS here.
     """
-    from wasteland.hubserver.running import address, loopback
-
     host, port = address(listen)
     if not loopback(host):
         raise Misconfigured(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wasteland.errors import Misconfigured, Unreachable, Usage
+from wasteland.errors import Misconfigured, Unreachable
+from wasteland.hub.addresses import address, loopback
 from wasteland.hubserver.server import REMOTE_ACCOUNT
 
 GRACE = 3  # seconds that open requests have at the end
@@ -100,25 +100,6 @@ def _run(app: Any, sock: socket.socket, tls: tuple[Path, Path] | None, ready: Ca
     server.run(sockets=[sock])
     if not databases.alive():
         raise Unreachable("the database server has ended, so the hub has too", hint="see .hub/server.log")
-
-
-def address(listen: str) -> tuple[str, int]:
-    """HOST:PORT, or [IPV6]:PORT, in its parts; Usage where it is neither."""
-    try:
-        parts = urlsplit(f"//{listen}")
-        if parts.hostname and parts.port is not None and not parts.path and not parts.username:
-            return parts.hostname, parts.port
-    except ValueError:
-        pass
-    raise Usage("an address to listen on is HOST:PORT", about="listen")
-
-
-def loopback(host: str) -> bool:
-    """Whether only this machine can reach a host's name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _bound(listen: str) -> socket.socket:

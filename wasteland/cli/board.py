@@ -274,7 +274,7 @@ def reject_command(out: Out, wanted_id: str, reason: str | None, no_push: bool, 
     from wasteland.node.forks import names_proposal
 
     if names_proposal(wanted_id):
-        from wasteland.cli.inbox import reject
+        from wasteland.cli.review import reject
 
         reject(out, wanted_id, reason or "", md=md)
         return
@@ -296,7 +296,7 @@ def close_command(out: Out, wanted_id: str, no_push: bool, md: bool) -> None:
     from wasteland.node.forks import names_proposal
 
     if names_proposal(wanted_id):
-        from wasteland.cli.inbox import close
+        from wasteland.cli.review import close
 
         close(out, wanted_id, md=md)
         return

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.conftest import World
 from wasteland import cli
 from wasteland.cli.board import _completion_lines, tags_of
-from wasteland.cli.look import _card, _table
+from wasteland.cli.browse import _card, _table
 from wasteland.errors import Usage
 from wasteland.local.config import Paths
 from wasteland.market import board, browse

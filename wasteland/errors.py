@@ -10,6 +10,11 @@
       Unauthenticated         7   a token or credential is missing or wrong
       Unreachable             8   a remote, a server or a program did not answer
       Misconfigured           9   configuration or installation must be mended first
+        DiskFull              9   the disk, or what this user may use of it, is full
+        TooManyFiles          9   more files are open than the machine allows
+        NotPermitted          9   a file or folder may not be read or written
+      Locked                  8   another program holds what is needed
+      Unwritten              74   what was asked is done, and its result could not be written
 
 `wl verify` has codes of its own (0 verified, 1 invalid, 2 unsigned, 3 cannot
 decide); so 2 and 3 are not used here.  Over budget (10) belongs to `gt`.
@@ -90,3 +95,25 @@ class Misconfigured(WastelandError):
     """Configuration, installation or the machine must be mended first."""
 
     exit_code = 9
+
+
+class DiskFull(Misconfigured):
+    """The disk, or the share of it that this user may use, is full."""
+
+
+class TooManyFiles(Misconfigured):
+    """More files are open than this process or this machine allows."""
+
+
+class NotPermitted(Misconfigured):
+    """A file or folder may not be read or written by this user."""
+
+
+class Locked(Unreachable):
+    """Another program holds what is needed."""
+
+
+class Unwritten(WastelandError):
+    """What was asked is done; only its result could not be written.  74 is EX_IOERR of sysexits.h."""
+
+    exit_code = 74

@@ -7,15 +7,26 @@ an exit code (`errors`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import Any
 
 import click
 
-from wasteland.errors import Misconfigured, Usage, WastelandError
+from wasteland.errors import (
+    DiskFull,
+    Locked,
+    Misconfigured,
+    NotPermitted,
+    TooManyFiles,
+    Unwritten,
+    Usage,
+    WastelandError,
+)
 
 COMMANDS = {
     "create": ("member", "Make a wasteland of your own."),
@@ -61,6 +72,11 @@ COMMANDS = {
     "completion": ("machine", "Print a shell completion script."),
 }
 ALIASES = {"show": "status"}
+# Commands that only show something: a reader who has seen enough of it, as `head` has, is not told that it was cut off.
+READING = frozenset(
+    {"list", "browse", "status", "show", "review", "inbox", "evidence", "watch", "verify", "leaderboard", "me",
+     "doctor", "version", "completion"}
+)  # fmt: skip
 USAGE = Usage.exit_code
 SENTENCE = 600  # characters
 
@@ -101,7 +117,40 @@ def wl(ctx: click.Context, wasteland: str | None, local_db: bool, color: str) ->
 
 def main(argv: list[str] | None = None) -> None:
     """The program `wl`; never returns."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    open_streams()
+    code = run(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.exit(code)
+    discard(1)
+    sys.exit(code)
+
+
+def open_streams() -> None:
+    """Make the three standard streams usable, whatever the caller closed and whatever letters they can show.
+
+    A descriptor below 3 that was closed would be given to the next file that is
+    opened, and words meant for a person would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard(descriptor: int) -> None:
+    """Let nothing more be written to standard output (1) or error (2), which is closed, full or gone.
+
+    Otherwise the interpreter would try once more at its end, and change the exit code to 120.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def run(argv: list[str]) -> int:
@@ -110,7 +159,10 @@ def run(argv: list[str]) -> int:
     try:
         if any("\ud800" <= char <= "\udfff" for word in argv for char in word):
             raise Usage("a word of the command is not text in UTF-8")
-        code = wl.main(argv, prog_name="wl", standalone_mode=False)
+        code = _called(argv)
+    except Unwritten as error:
+        discard(1)
+        return report(error, as_json=False)
     except WastelandError as error:
         return report(error, as_json)
     except click.exceptions.Exit as ended:
@@ -119,16 +171,24 @@ def run(argv: list[str]) -> int:
         return report(_usage(error), as_json)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        _quiet()
-        return 0
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and {"-h", "--help"} & {*argv, *([] if argv else ["-h"])}:
+            discard(1)
+            return 0
         return report(from_os(error), as_json)
     except Exception as error:
         if os.environ.get("WL_DEBUG"):
             raise
         return report(_internal(error), as_json)
     return code if isinstance(code, int) else 0
+
+
+def _called(argv: list[str]) -> object:
+    """What the command gives back.  Click's own `main` would end the process, with code 1, at any broken pipe."""
+    if "_WL_COMPLETE" in os.environ:
+        return wl.main(argv, prog_name="wl", standalone_mode=False)
+    with wl.make_context("wl", list(argv)) as context:
+        return wl.invoke(context)
 
 
 def _usage(error: click.ClickException) -> WastelandError:
@@ -142,20 +202,21 @@ def _internal(error: Exception) -> WastelandError:
     return found
 
 
-def _quiet() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def from_os(error: OSError) -> WastelandError:
-    """The machine's refusal as a sentence."""
-    where = error.filename or "this machine"
-    if error.errno == errno.ENOSPC:
-        return Misconfigured(
-            "the disk is full", about=str(where), hint="make room, then try again; nothing was changed"
+    """The machine's refusal as a sentence; it says nothing of what was done before it."""
+    where = error.filename if error.filename is not None else "this machine"
+    about = os.fsdecode(where) if isinstance(where, str | bytes) else str(where)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk is full ({about})", about=about, hint="make room; then wl status shows what was done before"
         )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return TooManyFiles(f"too many files are open ({about})", about=about, hint="raise the limit: ulimit -n")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return Misconfigured(f"cannot write to {where}: {error.strerror}", about=str(where))
-    return Misconfigured(f"{where}: {error.strerror or error}", about=str(where))
+        return NotPermitted(f"cannot use {about}: {error.strerror}", about=about)
+    if error.errno in (errno.EAGAIN, errno.EDEADLK, errno.ETXTBSY, errno.EBUSY):
+        return Locked(f"another program holds {about}: {error.strerror}", about=about, hint="try again")
+    return Misconfigured(f"{about}: {error.strerror or error}", about=about)
 
 
 def _cut(text: str) -> str:
@@ -177,9 +238,14 @@ def report(error: WastelandError, as_json: bool) -> int:
             found["hint"] = error.hint
         if error.about:
             found["about"] = error.about
-        print(json.dumps({"schema_version": 1, "error": found}))
+        stream, text = sys.stdout, json.dumps({"schema_version": 1, "error": found}) + "\n"
     else:
-        print(f"wl: {_cut(show(error.message))}", file=sys.stderr)
+        stream, text = sys.stderr, f"wl: {_cut(show(error.message))}\n"
         if error.hint:
-            print(f"  Hint: {_cut(show(error.hint))}", file=sys.stderr)
+            text += f"  Hint: {_cut(show(error.hint))}\n"
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):  # the exit code says it too
+        discard(1 if stream is sys.stdout else 2)
     return error.exit_code

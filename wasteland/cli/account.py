@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +93,35 @@ def _typed(base: str) -> str:
         if not text.strip():
             raise Usage("no token came on standard input", hint="wl login < FILE, or run it in a terminal")
         return text
-    found: str = click.prompt(f"API token for {base}", hide_input=True, err=True)
+    with _terminal_given_back():
+        found: str = click.prompt(f"API token for {base}", hide_input=True, err=True)
     return found
+
+
+class _Ended(BaseException):
+    """A signal ends this process while a terminal hides what is typed."""
+
+
+@contextlib.contextmanager
+def _terminal_given_back() -> Iterator[None]:
+    """Let the prompt restore the terminal before a signal ends this process; the process ends by that signal then."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    came: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        came.append(number)
+        raise _Ended
+
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    except _Ended:
+        signal.signal(came[0], signal.SIG_DFL)
+        os.kill(os.getpid(), came[0])
+    finally:
+        for number, handler in before.items():
+            if number not in came:
+                signal.signal(number, handler)
 
 
 def _by_hand(there: DolthubHub) -> list[str]:

@@ -34,7 +34,7 @@ def fork_command(out: Out, upstream: str, **given: Any) -> None:
     """Make your own wasteland ORG/DB out of UPSTREAM; its roles are yours, and a valve stands between the two."""
     from wasteland.member import fork, send_up
 
-    click.echo(f"Forking wasteland {show(upstream)}...", err=True)
+    out.say(f"Forking wasteland {upstream}...", indent="")
     node = out.adopt(fork.fork(out.paths, upstream, say=out.say, **given))
     config = node.config
     rules = send_up.rules_path(node.paths, config.upstream)

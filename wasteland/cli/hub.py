@@ -75,7 +75,7 @@ def hub_serve(
         switches.write(folder / ".hub", found)
 
     def ready(api: str, remote: str) -> None:
-        click.echo(json.dumps({"api": api, "remote": remote}) if out.as_json else f"Serving {api}, remotes at {remote}")
+        out.tell(json.dumps({"api": api, "remote": remote}) if out.as_json else f"Serving {api}, remotes at {remote}")
 
     public = tuple(base_url(url) if url else None for url in (public_api, public_remote))
     pair = (tls_cert, tls_key) if tls_cert and tls_key else None

@@ -54,7 +54,7 @@ def create_command(out: Out, upstream: str, **given: Any) -> None:
     from wasteland.member import join
 
     refuse_providers(given)
-    click.echo(f"Creating wasteland {show(upstream)}...", err=True)
+    out.say(f"Creating wasteland {upstream}...", indent="")
     node = out.adopt(join.create(out.paths, upstream, say=out.say, **given))
     config = node.config
     found = {"schema_version": 1, "upstream": upstream, "handle": config.rig_handle, "local_dir": config.local_dir,
@@ -75,7 +75,7 @@ def create_command(out: Out, upstream: str, **given: Any) -> None:
 def join_command(out: Out, upstream: str, **given: Any) -> None:
     """Join ORG/DB: fork it, clone the fork, make a key, ask to be registered."""
     refuse_providers(given)
-    click.echo(f"Joining wasteland {show(upstream)}...", err=True)
+    out.say(f"Joining wasteland {upstream}...", indent="")
     found = _joined(out, upstream, **given)
     config = out.adopt(found.node).config
     head = f"Already joined: {upstream}" if found.already else f"✓ Joined wasteland: {upstream}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wasteland.cli import READING, discard
+from wasteland.errors import Unwritten
 from wasteland.local.steps import step
 from wasteland.text import show, show_lines
 
@@ -24,6 +26,7 @@ class Out:
     def __init__(self, *, as_json: bool, wasteland: str | None) -> None:
         self.as_json = as_json
         self.wasteland = wasteland
+        self.unwritten: OSError | ValueError | None = None
         self._node: Node | None = None
 
     @property
@@ -51,20 +54,36 @@ class Out:
     def result(self, value: Any, lines: Iterable[str]) -> None:
         """The command's result: one JSON value, or lines."""
         if self.as_json:
-            click.echo(json.dumps(value, ensure_ascii=True, default=str))
-        else:
-            click.echo("".join(f"{line}\n" for line in lines), nl=False)
+            self.tell(json.dumps(value, ensure_ascii=True, default=str))
+        elif told := list(lines):
+            self.tell("\n".join(told))
         step("acknowledged")
 
-    def say(self, text: str) -> None:
-        """Progress."""
-        click.echo(f"  {show(text)}", err=True)
+    def tell(self, text: str) -> None:
+        """A part of the result, at once.
+
+        What cannot be written stops nothing: it is remembered, and `finish` says so when all is done.
+        """
+        if self.unwritten is None:
+            try:
+                sys.stdout.write(f"{text}\n")
+                sys.stdout.flush()
+            except (OSError, ValueError) as error:
+                self.unwritten = error
+
+    def say(self, text: str, indent: str = "  ") -> None:
+        """Progress; nothing depends on whether it can be written."""
+        try:
+            sys.stderr.write(f"{indent}{show(text)}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            discard(2)
 
     def finish(self) -> None:
         """Say the notices and end the sessions."""
         if self._node is not None:
             for text in self._node.notices:
-                click.echo(f"  Note: {show(text)}", err=True)
+                self.say(f"Note: {text}")
             self._node.notices.clear()
             self._node.close()
 
@@ -87,9 +106,19 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
             function(out, **rest)
         finally:
             out.finish()
-            sys.stdout.flush()
+        if out.unwritten is not None:
+            raise unwritten(ctx, out.unwritten)
 
     return wrapped
+
+
+def unwritten(ctx: click.Context, error: OSError | ValueError) -> Exception:
+    """What is said of a result that could not be written; nothing where a reader left what was only shown."""
+    if isinstance(error, BrokenPipeError) and set(ctx.command_path.split()) & READING:
+        discard(1)
+        return click.exceptions.Exit(0)
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Unwritten(f"done, but its result could not be written: {why}", hint="wl status and wl me show what was done")
 
 
 def field(label: str, value: object, *, width: int = 0) -> str:

@@ -150,7 +150,7 @@ def queue_command(out: Out, auto: bool, dry_run: bool, md: bool) -> None:
             found.append(one)
             if not out.as_json and not md:
                 detail = f"  {show(one.detail)[:DETAIL]}" if one.detail else ""
-                click.echo(f"  #{one.pull:<5} {one.state:<10} {show(one.source)}{detail}")
+                out.tell(f"  #{one.pull:<5} {one.state:<10} {show(one.source)}{detail}")
     except WastelandError as error:
         if not found:
             raise

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wasteland.cli.output import Out, verb
+from wasteland.cli.output import Out, unwritten, verb
 from wasteland.errors import Misconfigured, NotFound, Usage
 from wasteland.text import name, show
 
@@ -146,8 +145,9 @@ def _watch(
     store = Store(out.node.db.server.folder)
 
     def tell(event: Event) -> None:
-        click.echo(json.dumps(event.to_json(), default=str) if out.as_json else event.line())
-        sys.stdout.flush()
+        out.tell(json.dumps(event.to_json(), default=str) if out.as_json else event.line())
+        if out.unwritten is not None:
+            raise unwritten(click.get_current_context(), out.unwritten)
 
     watch = Watch(lambda: open_node(config.upstream), store, plan, tell, program, out.say, wake)
     with _stopped_by_signals(wake), _hooks(out, listen, secret_file, wake):

@@ -22,8 +22,8 @@ from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import CLOSED, MERGED, OPEN, Branch, Operation, credentials
-from wasteland.hub import rest as rest_module
 from wasteland.hub.dolthub import DolthubHub, discover
+from wasteland.hub.rest import client as rest_module
 
 VERSIONS = ("v1alpha1", "v2")
 NUMBERS = itertools.count(1)

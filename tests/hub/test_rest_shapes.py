@@ -23,15 +23,15 @@ from wasteland.errors import (
     WastelandError,
 )
 from wasteland.hub import Branch, Operation
-from wasteland.hub import rest as rest_module
 from wasteland.hub import site as sites
 from wasteland.hub.dolthub import DolthubHub
 from wasteland.hub.known import Detail, Known
-from wasteland.hub.operations import Task, literal
-from wasteland.hub.rest import Job, Unsure, Wire
-from wasteland.hub.rest1 import Rest1
-from wasteland.hub.rest2 import Rest2
-from wasteland.hub.shapes import EPOCH, number_of, summary_of, time_of
+from wasteland.hub.rest import client as rest_module
+from wasteland.hub.rest.client import Job, Unsure, Wire
+from wasteland.hub.rest.operations import Task, literal
+from wasteland.hub.rest.shapes import EPOCH, number_of, summary_of, time_of
+from wasteland.hub.rest.v1 import Rest1
+from wasteland.hub.rest.v2 import Rest2
 from wasteland.hub.site import Site, base_url, discover
 
 API = "https://hub.example"

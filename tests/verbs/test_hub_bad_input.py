@@ -19,7 +19,7 @@ from tests.conftest import Done, User, World
 from tests.hubs import Hub
 from tests.stories.test_pr_mode import OPEN, python
 from wasteland.dolt import binary
-from wasteland.hub.rest import Wire
+from wasteland.hub.rest.client import Wire
 from wasteland.text import masked
 
 WRONG = "wlh_wrong_wrong_wrong_wrong"

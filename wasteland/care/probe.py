@@ -20,9 +20,9 @@ from urllib.parse import quote
 
 from wasteland.dolt import binary
 from wasteland.errors import Unauthenticated, Unreachable, WastelandError
-from wasteland.hub.rest import Answer, Wire
-from wasteland.hub.rest1 import TEXTS
-from wasteland.hub.shapes import number_of, objects, plain, told
+from wasteland.hub.rest.client import Answer, Wire
+from wasteland.hub.rest.shapes import number_of, objects, plain, told
+from wasteland.hub.rest.v1 import TEXTS
 
 V1, V2 = "api/v1alpha1", "api/v2"
 SAMPLE = "hop/wl-commons"  # a public database of DoltHub with pull requests

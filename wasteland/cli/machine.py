@@ -106,7 +106,7 @@ def _probe(out: Out, hub: str | None, database: str | None, write: bool) -> None
     from wasteland.care import probe
     from wasteland.dolt import binary
     from wasteland.hub import credentials
-    from wasteland.hub.rest import Wire
+    from wasteland.hub.rest.client import Wire
     from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
     from wasteland.local import config
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from wasteland.dolt import binary
 from wasteland.errors import Misconfigured, Usage, WastelandError
-from wasteland.hub.shapes import EPOCH, plain, time_of
+from wasteland.hub.rest.shapes import EPOCH, plain, time_of
 from wasteland.hub.site import DOLTHUB, DOLTHUB_HOSTS, base_url
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths

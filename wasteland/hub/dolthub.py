@@ -12,11 +12,11 @@ from typing import Any
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import CLOSED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.hub.known import Detail, Known
-from wasteland.hub.operations import MAIN, Operations, literal
-from wasteland.hub.rest1 import no_token
-from wasteland.hub.rest2 import Rest2
-from wasteland.hub.session import FIRST_PAUSE, PATIENCE, Session
-from wasteland.hub.shapes import EPOCH, Summary
+from wasteland.hub.rest.operations import MAIN, Operations, literal
+from wasteland.hub.rest.session import FIRST_PAUSE, PATIENCE, Session
+from wasteland.hub.rest.shapes import EPOCH, Summary
+from wasteland.hub.rest.v1 import no_token
+from wasteland.hub.rest.v2 import Rest2
 from wasteland.hub.site import Site, discover
 from wasteland.local import config as configuration
 from wasteland.text import name

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wasteland.errors import Misconfigured
 from wasteland.hub import Branch
-from wasteland.hub.shapes import EPOCH, plain, time_of
+from wasteland.hub.rest.shapes import EPOCH, plain, time_of
 from wasteland.local import config as configuration
 
 FIELDS = 8

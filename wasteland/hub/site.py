@@ -101,7 +101,7 @@ def discover(base: str, cache: Path, *, fresh: bool = False) -> Site:
 
 
 def _asked(base: str) -> Site:
-    from wasteland.hub.rest import Wire
+    from wasteland.hub.rest.client import Wire
 
     wire = Wire(base, None)
     try:

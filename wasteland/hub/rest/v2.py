@@ -8,9 +8,19 @@ from urllib.parse import quote
 
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Branch, Comment
-from wasteland.hub.rest import Answer, Job, NoRoute, Wire
-from wasteland.hub.rest1 import MISSING, PAGES, TEXTS, no_token, not_json, scope, too_many
-from wasteland.hub.shapes import Summary, columns_of, comment_of, number_of, objects, plain, rows_of, summary_of, told
+from wasteland.hub.rest.client import Answer, Job, NoRoute, Wire
+from wasteland.hub.rest.shapes import (
+    Summary,
+    columns_of,
+    comment_of,
+    number_of,
+    objects,
+    plain,
+    rows_of,
+    summary_of,
+    told,
+)
+from wasteland.hub.rest.v1 import MISSING, PAGES, TEXTS, no_token, not_json, scope, too_many
 
 LONG = 2000  # characters of SQL from which it goes in a body: URLs have their limits
 CODES: dict[str, type[WastelandError]] = {

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Branch, Comment
-from wasteland.hub.rest import Answer, Job, NoRoute, Wire
-from wasteland.hub.shapes import Summary, columns_of, number_of, objects, plain, rows_of, summary_of, told
+from wasteland.hub.rest.client import Answer, Job, NoRoute, Wire
+from wasteland.hub.rest.shapes import Summary, columns_of, number_of, objects, plain, rows_of, summary_of, told
 from wasteland.hub.site import is_dolthub
 
 PAGES = 100

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wasteland.errors import NotFound
-from wasteland.hub.rest import NoRoute, Rest, Unsure, Wire
-from wasteland.hub.rest1 import Rest1
-from wasteland.hub.rest2 import Rest2
+from wasteland.hub.rest.client import NoRoute, Rest, Unsure, Wire
+from wasteland.hub.rest.v1 import Rest1
+from wasteland.hub.rest.v2 import Rest2
 from wasteland.hub.site import Site, discover, site_cache
 
 PATIENCE = 20.0  # seconds for which a hub may not show yet what it has done

@@ -15,9 +15,9 @@ from typing import Generic, TypeVar
 
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, Usage, WastelandError
 from wasteland.hub import MERGED, Operation
-from wasteland.hub.rest import Job
-from wasteland.hub.session import FIRST_PAUSE, LONGEST_PAUSE, Session
-from wasteland.hub.shapes import Summary
+from wasteland.hub.rest.client import Job
+from wasteland.hub.rest.session import FIRST_PAUSE, LONGEST_PAUSE, Session
+from wasteland.hub.rest.shapes import Summary
 
 MAIN = "main"
 COMMIT = re.compile(r"[0-9a-v]{32}\Z")

@@ -22,7 +22,7 @@ import httpx2
 
 from wasteland.errors import NotFound, Unauthenticated, Unreachable
 from wasteland.hub import Branch, Comment
-from wasteland.hub.shapes import EPOCH, Summary, plain, time_of
+from wasteland.hub.rest.shapes import EPOCH, Summary, plain, time_of
 from wasteland.text import show
 
 AT_ONCE = 8

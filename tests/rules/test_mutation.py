@@ -29,7 +29,7 @@ SIGNATURES = ("trust/test_envelope.py", "local/test_keys.py", "rules/test_policy
 POLICY = ("rules/test_policy.py",)
 # What no test can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
-    "policy: _bad_attestation: never if row.row.get('signer') != actor":
+    "attestations: _bad_attestation: never if row.row.get('signer') != actor":
         "the payload must name the actor too, and the columns must repeat the payload; this says it in plainer words",
     "lifecycle: _mismatch: old is None and new.get('posted_by') != item.posted_by without old is None":
         "a row that exists keeps its poster: no step from it writes posted_by, so the columns are refused before",
@@ -37,7 +37,7 @@ EQUIVALENT: dict[str, str] = {
         "a column that is NULL in a new row never counts as changed",
     "lifecycle: _next: step.frm != step.to or steps without step.frm != step.to":
         "at the first step the only status seen is the one it starts from",
-    "policy: _bad_renewal: item is None or before is None or made is None without before is None":
+    "leases: _bad_renewal: item is None or before is None or made is None without before is None":
         "a claim that upstream has no lease of is not renewed: the table says so as well",
 }  # fmt: skip
 PROCESSES = 2
@@ -221,10 +221,11 @@ def mutants() -> list[Mutant]:
     add("trust/envelope", SIGNATURES, lambda t: guards(t, ("verify_envelope", "signer_of", "checked_statement")))
     add("trust/binding", SIGNATURES, columns, lambda t: guards(t, ("evidence_matches", "redacted", "check_chain")),
         lambda t: returning(t, "evidence_matches", True), lambda t: returning(t, "check_stamp_row", ()))  # fmt: skip
-    add("rules/policy", POLICY, lambda t: guards(t, ("_bad_attestation", "_index", "_attestations")),
-        lambda t: guards(t, ("_leases", "_bad_lease", "_bad_renewal")),
-        lambda t: returning(t, "_bad_lease", None), lambda t: returning(t, "_bad_renewal", None),
-        lambda t: returning(t, "_bad_attestation", None), lambda t: returning(t, "_index", None))  # fmt: skip
+    add("rules/policy/attestations", POLICY, lambda t: guards(t, ("_bad_attestation", "judge_attestations")),
+        lambda t: returning(t, "_bad_attestation", None))  # fmt: skip
+    add("rules/policy/signed", POLICY, lambda t: guards(t, ("index",)), lambda t: returning(t, "index", None))
+    add("rules/policy/leases", POLICY, lambda t: guards(t, ("judge_leases", "_bad_lease", "_bad_renewal")),
+        lambda t: returning(t, "_bad_lease", None), lambda t: returning(t, "_bad_renewal", None))  # fmt: skip
     return found
 
 

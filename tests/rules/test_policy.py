@@ -10,7 +10,9 @@ import pytest
 from wasteland.local.keys import Key, public_key, sign_statement
 from wasteland.local.keys import verify_signature as check
 from wasteland.models import RowDiff, TableDiff
-from wasteland.rules.policy import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream, judge, objects
+from wasteland.rules.policy.findings import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream
+from wasteland.rules.policy.pull_request import judge
+from wasteland.rules.policy.shape import objects
 from wasteland.trust.envelope import Envelope
 from wasteland.trust.envelope import sha256 as digest_of
 from wasteland.trust.statements import (

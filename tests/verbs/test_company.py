@@ -20,7 +20,8 @@ from wasteland.member.fork import join_remote, prepare_git, remote_url
 from wasteland.models import RowDiff
 from wasteland.node import identity
 from wasteland.node.node import Node, open_node
-from wasteland.rules.policy import Upstream, judge
+from wasteland.rules.policy.findings import Upstream
+from wasteland.rules.policy.pull_request import judge
 from wasteland.trust.envelope import Envelope, parse
 from wasteland.trust.verification import Verdict
 

@@ -25,7 +25,7 @@ from wasteland.node import sync
 from wasteland.node.forks import remote_of
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import NONE, TRANSITIONS
-from wasteland.rules.policy import ROWS, objects
+from wasteland.rules.policy.shape import ROWS, objects
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"

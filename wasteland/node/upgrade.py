@@ -18,7 +18,7 @@ from wasteland.dolt.database import Database, identifier
 from wasteland.errors import Refused, WastelandError
 from wasteland.models import TableDiff
 from wasteland.node.node import Node
-from wasteland.rules.policy import objects
+from wasteland.rules.policy.shape import objects
 
 OURS = "wl_"
 VERSION = "SELECT value FROM _meta WHERE `key` = 'schema_version'"

@@ -23,7 +23,9 @@ from wasteland.node import identity
 from wasteland.node.forks import Pinned, book, named, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
-from wasteland.rules.policy import AUTO, REVIEW, ROWS, Judgement, Upstream, judge, objects
+from wasteland.rules.policy.findings import AUTO, REVIEW, Judgement, Upstream
+from wasteland.rules.policy.pull_request import judge
+from wasteland.rules.policy.shape import ROWS, objects
 from wasteland.text import show
 
 HIDDEN = frozenset({"payload", "signatures"})

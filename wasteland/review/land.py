@@ -20,7 +20,7 @@ from wasteland.node import identity, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
-from wasteland.rules.policy import AUTO, REVIEW
+from wasteland.rules.policy.findings import AUTO, REVIEW
 from wasteland.text import show
 
 MOST = 20  # findings that are told

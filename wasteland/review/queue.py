@@ -24,7 +24,7 @@ from wasteland.review import land, respond
 from wasteland.review.judge import Review, code, examine
 from wasteland.rules.auto_land import House, verbs_of
 from wasteland.rules.lifecycle import OPEN
-from wasteland.rules.policy import AUTO, REVIEW
+from wasteland.rules.policy.findings import AUTO, REVIEW
 
 LANDED, WOULD, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
     "landed", "would land", "waiting", "conflict", "refused", "moved", "gone"

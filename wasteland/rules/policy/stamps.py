@@ -1,0 +1,81 @@
+"""Rows of `stamps`: who may stamp whom, for what, and with which scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wasteland.models import RowDiff, loaded
+from wasteland.rules.lifecycle import same_person
+from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Judgement, Upstream
+from wasteland.rules.policy.signed import signed_as, unlike_signed
+from wasteland.trust.binding import check_stamp_row
+
+SEVERITIES = ("leaf", "branch", "root")
+
+
+def judge_stamps(
+    rows: Sequence[RowDiff], actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+) -> None:
+    """Whether `actor` may write these stamps; the items are judged before."""
+    for row in rows:
+        said = row.row
+        why = _bad_stamp(row, actor, everything, upstream, verdict)
+        if why:
+            verdict.add(REJECT, "STAMP-ADD", why)
+            continue
+        what = f"{actor} stamps {said.get('subject')} for {said.get('context_id')}"
+        doubt = _doubt(row, actor, everything, upstream)
+        verdict.add(REVIEW if doubt else AUTO, "STAMP-ADD", f"{what}: {doubt}" if doubt else what)
+
+
+def _doubt(row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream) -> str | None:
+    """Why a person should look at a stamp that breaks no rule; None where nothing speaks for it."""
+    mine, theirs = upstream.rigs.get(actor, {}), upstream.rigs.get(str(row.row.get("subject")), {})
+    if mine.get("dolthub_org") and mine.get("dolthub_org") == theirs.get("dolthub_org"):
+        return f"both rigs belong to {mine.get('dolthub_org')}"
+    if theirs.get("parent_rig") == actor or mine.get("parent_rig") == row.row.get("subject"):
+        return "one of the rigs is the other's parent"
+    return "it is not signed here" if signed_as(row, everything) is None else None
+
+
+def _bad_stamp(
+    row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream, verdict: Judgement
+) -> str | None:
+    said = row.row
+    if row.kind != "added":
+        return f"stamp {said.get('id')} was {row.kind}; stamps are never changed"
+    if said.get("author") != actor:
+        return f"stamp {said.get('id')} is in the name of {said.get('author')}, but {actor} wrote it"
+    if same_person(actor, str(said.get("subject"))):
+        return "nobody stamps their own work"
+    if not str(said.get("subject")).isascii():
+        return f"{said.get('subject')} is no handle: it may be made to look like another"
+    if bad := _bad_scores(said):
+        return f"stamp {said.get('id')} has {bad}"
+    if wrong := unlike_signed(row, everything, check_stamp_row):
+        return f"stamp {said.get('id')} differs from what was signed: {', '.join(wrong)}"
+    about = upstream.completions.get(str(said.get("context_id")))
+    if about is None or about.get("completed_by") != said.get("subject"):
+        return f"stamp {said.get('id')} is not about a completion of {said.get('subject')}"
+    if "accept" not in {step.verb for step in verdict.steps.get(str(about.get("wanted_id")), [])}:
+        return f"stamp {said.get('id')} comes without accepting {about.get('wanted_id')}"
+    named = (said.get("context_id"), said.get("id"))
+    if not any(r.table == "completions" and (r.row.get("id"), r.row.get("stamp_id")) == named for r in everything):
+        return f"stamp {said.get('id')} is not named by its completion"
+    return None
+
+
+def _bad_scores(said: Mapping[str, Any]) -> str | None:
+    """What of a stamp's scores no stamp may say; dimensions that we do not know are taken as they are."""
+    valence = loaded(said.get("valence"))
+    if not isinstance(valence, dict) or not valence:
+        return "no scores"
+    for name, value in valence.items():
+        top = 1 if name.endswith("_confidence") else 5
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top:
+            return f"a {name} that is not 0 to {top}"
+    confidence = said.get("confidence")
+    if confidence is not None and not 0 <= confidence <= 1:
+        return "a confidence that is not 0 to 1"
+    return None if said.get("severity") in (None, *SEVERITIES) else "a severity that is unknown"

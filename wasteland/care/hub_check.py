@@ -15,8 +15,8 @@ from wasteland.errors import Conflict, NotFound, Unauthenticated, Unreachable, W
 from wasteland.hub import OPEN, Pull
 from wasteland.hub.credentials import dolt_key, find_token, selected_key
 from wasteland.market import propose
+from wasteland.node import carry, sync
 from wasteland.node import proposals as inbox
-from wasteland.node import sync
 from wasteland.node.node import Node, hub_base
 from wasteland.text import masked, show
 
@@ -128,6 +128,13 @@ def _renew(source: str, login: str) -> str:
 def _dolt_key(node: Node, hub: DolthubHub, login: str, fix: bool) -> Finding:
     """Whether Dolt has a key to show, and the hub knows it; with `fix`, one is made and given to the hub."""
     key = selected_key(node.home)
+    if carry.by_rows(node) and not (fix and hub.takes_keys):
+        why = "Dolt has no key to show" if key is None else f"the hub has refused a push with {key}"
+        state = OK if find_token(hub_base(node.config) or "", node.paths) else FAILURE
+        return Finding(
+            state, "way", f"rows travel through the hub's API with the token, a request and more each, because {why}",
+            f"{login} makes a key, for pushes",
+        )  # fmt: skip
     if key is None and not fix:
         return Finding(FAILURE, "Dolt key", "Dolt has none selected, so it pushes in nobody's name", login)
     if fix and hub.takes_keys:
@@ -228,7 +235,7 @@ def _make_again(node: Node) -> Finding:
         node.db.fetch("origin")
         pushed = [branch for branch in _own(node) if not sync.landed(node, branch)]
         for branch in pushed:
-            node.db.push("origin", branch)
+            carry.push(node, "origin", branch)
     except WastelandError as error:
         return Finding(FAILURE, "fork", f"could not be made again: {error.message}", hint_of(error))
     return Finding(OK, "fork", f"{config.fork_org}/{config.fork_db} was made again, with {len(pushed)} branches")
@@ -281,7 +288,7 @@ def _offered(node: Node, branch: str) -> bool:
     if hub is None or any(one.source == node.fork_branch(branch) for one in every):
         return False
     if branch == f"wl/register/{node.handle}":
-        node.db.push("origin", branch)
+        carry.push(node, "origin", branch)
         title = f"Register rig: {node.handle}"
         text = f"Register rig **{node.handle}** in the commons."
         opened = hub.open_pull(node.fork_branch(branch), node.upstream_main, title, text, node.handle)

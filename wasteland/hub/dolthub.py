@@ -122,6 +122,14 @@ class DolthubHub:
         """One statement as one commit on `branch`, made from `base` if it is missing; None where nothing changed."""
         return self._operations.write(_org(org), _db(db), base, branch, sql)
 
+    def send(self, org: str, db: str, branch: str, sql: str, start: str) -> str | None:
+        """One statement on a branch that is at `start`, sent once; its commit, None where nothing changed."""
+        return self._operations.send(_org(org), _db(db), branch, sql, start)
+
+    def branch_at(self, org: str, db: str, branch: str, commit: str) -> None:
+        """Make a branch at a commit that the database has; Conflict where there is one of that name."""
+        self._session.ask(lambda rest: rest.branch_at(_org(org), _db(db), branch, commit), (org, db))
+
     def branches(self, org: str, db: str) -> dict[str, str]:
         """The head of each branch by its name."""
         made: dict[str, str] = {}

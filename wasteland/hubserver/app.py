@@ -19,6 +19,7 @@ from wasteland.hubserver.rest import v1, v2
 from wasteland.hubserver.rest.calls import Call, Handler, Reply, find
 
 ROUTES = [*v1.ROUTES, *v2.ROUTES]
+KEY_ROUTES = (v2.keys, v2.add_key, v2.remove_key)
 STALE = (v1.read, v1.list_pulls, v1.get_pull, v2.read, v2.list_pulls, v2.get_pull)
 LARGEST = 4 << 20  # bytes of a body
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
@@ -80,8 +81,11 @@ class App:
 
     def _handled(self, request: Request, path: str, body: bytes, failure: Any) -> Reply:
         if path == ABOUT:
-            return Reply(200, {"hub": "wl", "remote": self.remote, "versions": ["v2", "v1alpha1"], "keys": True})
+            keys = not self.host.faults.on("no_keys")
+            return Reply(200, {"hub": "wl", "remote": self.remote, "versions": ["v2", "v1alpha1"], "keys": keys})
         handler, named, known = find(ROUTES, request.method, path)
+        if handler in KEY_ROUTES and self.host.faults.on("no_keys"):
+            handler, known = None, False
         if handler is None:
             status, code = (405, "METHOD_NOT_ALLOWED") if known else (404, "NOT_FOUND")
             return v2.problem(status, code, "there is no such route")

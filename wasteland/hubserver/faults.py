@@ -13,6 +13,7 @@ file that is not there means none.
     fork_lag       seconds for which a new fork is not found, though its operation says that it is done
     spelling       names in pull requests of v1alpha1: "old" (from_branch_name), "new" (from_branch) or "both"
     merge_lies     a merge reports success and has done nothing
+    no_keys        keys of Dolt are taken on a web page only, as DoltHub does: a rig with a token has no way to push
     token_header_case   the authorization scheme is taken only as it is documented, `token` or `Bearer`
 """
 
@@ -28,7 +29,7 @@ from wasteland.errors import Usage
 
 NUMBERS = ("delay", "rate_limit", "error_before", "error_after", "drop_after", "stale", "fork_lag")
 WORDS = {"lost_poll": ("404", "never"), "spelling": ("old", "new", "both")}
-FLAGS = ("merge_lies", "token_header_case")
+FLAGS = ("merge_lies", "no_keys", "token_header_case")
 
 
 class Faults:

@@ -17,7 +17,7 @@ from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unrea
 from wasteland.hub import Pull
 from wasteland.local.steps import step
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import sync
+from wasteland.node import carry, sync
 from wasteland.node.node import Node
 from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import Item
@@ -185,6 +185,8 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     except BaseException as error:
         if not isinstance(error, (Conflict, NotFound, Unauthenticated)):
             node.settled()
+        if isinstance(error, carry.HalfCarried):
+            raise  # the branch here is what the next command goes on from
         if created:
             db.delete_branch(branch)
         else:
@@ -247,12 +249,12 @@ def _push_branch(node: Node, branch: str) -> None:
     """Push; a leftover of the same name on the fork is replaced only when everything in it is upstream or ours."""
     db = node.db
     try:
-        db.push("origin", branch)
+        carry.push(node, "origin", branch)
     except PushRejected:
         theirs = db.find(f"origin/{branch}")
         upstream = db.hash_of(f"{node.upstream_remote}/main")
         if theirs is not None and db.is_ancestor(theirs, upstream):
-            db.push("origin", branch, force=True)
+            carry.push(node, "origin", branch, force=True)
             return
         raise Conflict(
             f"the fork's {branch} holds commits that this clone does not have",

@@ -23,7 +23,7 @@ from wasteland.hub import Pull
 from wasteland.local import config as configuration
 from wasteland.local.config import Config, Paths
 from wasteland.models import Rig
-from wasteland.node import identity, sync
+from wasteland.node import carry, identity, sync
 from wasteland.node.node import Node, utc_now
 from wasteland.rules.auto_land import commented
 from wasteland.text import checked, name, org_db, show
@@ -333,7 +333,7 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
     config, hub = node.config, node.hub
     if hub is None:
         raise Refused(f"provider {spot.provider!r} cannot be joined by this version")
-    make_known(node)
+    make_known(node, pushing=False)
     if not hub.exists(config.org, config.db):
         raise NotFound(f"there is no wasteland {config.upstream} at {spot.name}", about=config.upstream)
     if not direct:
@@ -354,10 +354,11 @@ def _fork_and_clone(node: Node, spot: Place, clone: Path, *, direct: bool, say: 
         node.db.add_remote("upstream", spot.url)
 
 
-def make_known(node: Node) -> None:
+def make_known(node: Node, *, pushing: bool = True) -> None:
     """See to it that the hub knows the key that Dolt shows to it; it pushes in nobody's name otherwise.
 
-    Raises Unauthenticated where the user must do it on the hub's own page.
+    Raises Unauthenticated where the user must do it on the hub's own page;
+    not for who does without `pushing`, since rows may travel by a token too.
     """
     if node.hub is None or node.hub.kind == "file":
         return
@@ -366,7 +367,7 @@ def make_known(node: Node) -> None:
     if node.hub.takes_keys:
         node.hub.register_key(dolt_key(node.home))
         return
-    if selected_key(node.home) is None:
+    if pushing and selected_key(node.home) is None:
         raise Unauthenticated(
             "Dolt has no key that the hub knows, so it could not push", about=node.config.upstream, hint="wl login"
         )
@@ -423,7 +424,8 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
         with view.change(message):
             _register_on(node, view, who)
     say("Pushing branch to fork...")
-    db.push("origin", branch, force=True)  # what an earlier try left there was this rig's own, and has not landed
+    # What an earlier try left there was this rig's own, and has not landed.
+    carry.push(node, "origin", branch, force=True)
     return _ask(node, branch, who, say)
 
 

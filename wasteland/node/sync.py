@@ -17,6 +17,7 @@ from wasteland.dolt.database import MergeConflict, PushRejected
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.hub import Pull
 from wasteland.models import VOLATILE, RowDiff
+from wasteland.node import carry
 from wasteland.node.node import Node
 from wasteland.node.upgrade import check as check_schema
 from wasteland.rules.lifecycle import WITHDRAWN
@@ -127,7 +128,7 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
                 node.settled()
                 return result
             try:
-                db.push(node.upstream_remote, MAIN)
+                carry.push(node, node.upstream_remote, MAIN)
             except PushRejected:
                 db.reset(before)
                 node.void()
@@ -154,7 +155,7 @@ def land_leftovers(node: Node) -> None:
         return
     if not db.is_ancestor(ours, upstream_head(node)):
         try:
-            db.push(node.upstream_remote, MAIN)
+            carry.push(node, node.upstream_remote, MAIN)
         except PushRejected:
             integrate(node)
 
@@ -194,6 +195,10 @@ def level_fork(node: Node, *, lazy: bool = False) -> None:
         return
     node.config.node["leveled_at"] = now
     node.config.save_node()
+    if carry.by_rows(node):
+        if not lazy:
+            _level_by_hub(node, Unauthenticated("Dolt has no key that the hub knows"))
+        return
     try:
         node.db.push("origin", MAIN)
     except Unauthenticated as error:
@@ -281,8 +286,8 @@ def drop(node: Node, branch: str, *, push: bool) -> None:
 
 
 def _drop_remote(node: Node, branch: str) -> None:
-    if node.db.find(f"origin/{branch}") is None:
-        return
+    if node.db.find(f"origin/{branch}") is None or carry.by_rows(node):
+        return  # without a Dolt key there is no way to delete a branch; what is left there is ours, and is taken up
     try:
         node.db.push("origin", f":{branch}")
     except Exception as error:

@@ -19,7 +19,7 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.hub import Pull
 from wasteland.models import RowConflict, RowDiff, jsonable
-from wasteland.node import identity
+from wasteland.node import carry, identity
 from wasteland.node.forks import Pinned, book, named, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
@@ -271,7 +271,7 @@ def create_pull(node: Node, branch: str) -> Pull:
         raise NotFound(f"there is no branch {show(branch)} here", about=branch, hint="wl review lists them")
     if not branch.startswith("wl/"):
         raise Usage(f"{show(branch)} is not a wl/ branch")
-    node.db.push("origin", branch)
+    carry.push(node, "origin", branch)
     item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
     title = f"[wl] {item.title if item else branch}"
     return hub.open_pull(node.fork_branch(branch), node.upstream_main, title, summary(node, branch), node.handle)

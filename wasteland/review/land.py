@@ -16,7 +16,7 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN
 from wasteland.local.steps import step
-from wasteland.node import identity, sync
+from wasteland.node import carry, identity, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
@@ -121,7 +121,7 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
         raise Conflict(f"what would land of {show(pin.source)} is not what was judged", about=pin.source)
     if push:
         try:
-            db.push(node.upstream_remote, "main")
+            commit = carry.push(node, node.upstream_remote, "main")
         except PushRejected:
             db.reset(before)
             return None

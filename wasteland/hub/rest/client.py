@@ -122,6 +122,9 @@ class Rest(Protocol):
     def write(self, org: str, db: str, base: str, branch: str, sql: str) -> str:
         """Start a write; what `job` needs to follow it."""
 
+    def branch_at(self, org: str, db: str, name: str, commit: str) -> None:
+        """Make a branch at a commit; Conflict where it exists."""
+
 
 class Wire:
     """The requests to one hub, with the token of one user.  `calls` counts them.

@@ -185,6 +185,13 @@ class Rest1:
         found = self._post(_path(org, db, "write", base, branch), {"query": sql})
         return told(found, ("operation_name",)) or ""
 
+    def branch_at(self, org: str, db: str, name: str, commit: str) -> None:
+        """Make a branch at a commit."""
+        self._post(
+            _path(org, db, "branches"),
+            {"revisionType": "commit", "revisionName": commit, "newBranchName": name},
+        )
+
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         return self._done(self._send("GET", path, params))
 

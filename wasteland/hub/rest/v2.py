@@ -159,6 +159,10 @@ class Rest2:
             self._post(_database(org, db, "sql-writes"), {"from_branch": base, "to_branch": branch, "q": sql})
         )
 
+    def branch_at(self, org: str, db: str, name: str, commit: str) -> None:
+        """Make a branch at a commit."""
+        self._post(_database(org, db, "branches"), {"name": name, "from": {"commit": commit}})
+
     def public_keys(self) -> list[str]:
         """The public keys of the token's holder; a route that only hubs of ours have."""
         found = self._get("user/keys")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -154,12 +154,7 @@ def test_an_unclaim_takes_the_claim_back_and_the_item_can_be_claimed_again(place
 def test_a_maintainer_with_a_token_lands_and_accepts_and_may_gain_a_key_later(place):
     ada = place.user("ada")
     ada_pull = ada.json("join", "acme/commons")["pull"]
-    place.acme.stop()
-    (key,) = creds(place.acme)
-    settings = key.parent.parent / "config_global.json"
-    kept = (key.read_bytes(), settings.read_text())
-    key.unlink()
-    settings.write_text(json.dumps({k: v for k, v in json.loads(kept[1]).items() if k != "user.creds"}))
+    give_back = without_key(place.acme)
     landed = place.acme.json("merge", str(ada_pull))
     assert landed["pushed"]
     item = place.item("By a token on both sides")
@@ -167,10 +162,37 @@ def test_a_maintainer_with_a_token_lands_and_accepts_and_may_gain_a_key_later(pl
     place.acme.ok("merge", str(claimed["pull"]["number"]))
     ada.ok("sync")
     assert ada.json("status", item)["item"]["claimed_by"] == "ada"
-    place.acme.stop()
-    key.write_bytes(kept[0])
-    settings.write_text(kept[1])
+    give_back()
     place.item("And with a key again")
+
+
+def without_key(user: User) -> Callable[[], None]:
+    """Take a user's Dolt key away; what gives it back."""
+    user.stop()
+    (key,) = creds(user)
+    settings = key.parent.parent / "config_global.json"
+    kept = (key.read_bytes(), settings.read_text())
+    key.unlink()
+    settings.write_text(json.dumps({name: v for name, v in json.loads(kept[1]).items() if name != "user.creds"}))
+
+    def give_back() -> None:
+        user.stop()
+        key.write_bytes(kept[0])
+        settings.write_text(kept[1])
+
+    return give_back
+
+
+@pytest.mark.parametrize("at", ["sent", "beside", "arrived"])
+def test_a_merge_by_token_that_is_killed_lands_once(place, at):
+    ada = place.user("ada")
+    number = str(ada.json("join", "acme/commons")["pull"])
+    without_key(place.acme)
+    assert killed(place.acme, at, "merge", number)
+    place.acme.ok("merge", number)
+    assert place.acme.json("inbox")["pulls"] == []
+    ada.ok("sync")
+    assert ada.json("me")
 
 
 def write(place: Place, user: User, owner: str, branch: str, sql: str) -> None:

@@ -10,6 +10,7 @@ already is not sent again, and what is there and is not ours is refused.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import Any
 
 from wasteland.dolt.database import PushRejected
@@ -99,15 +100,19 @@ def _onto_main(node: Node, remote: str) -> str:
         raise PushRejected(f"{remote} already has other commits on main", about=MAIN, hint="wl sync, then try again")
     if ours == theirs:
         return ours
-    beside = f"wl-land/{node.handle}/{ours[:12]}"
     meant = db.diff_all(theirs, ours)
+    # The name says what is on it, so that a command that was killed is gone on from.
+    digest = hashlib.sha256("\n".join(statements(meant)).encode()).hexdigest()[:16]
+    beside = f"wl-land/{node.handle}/{theirs[:8]}-{digest}"
+    if db.is_branch(beside):
+        db.delete_branch(beside)
     db.branch(beside, ours)
     try:
         _rows_to(node, remote, beside, beside, force=False)
     finally:
         db.delete_branch(beside)
     step("beside")
-    _merge(node, Branch(org, name, beside), Branch(org, name, MAIN), f"Land {ours}")
+    _merge(node, Branch(org, name, beside), Branch(org, name, MAIN), f"Land {digest}")
     step("arrived")
     db.fetch(remote, MAIN)
     head = db.hash_of(f"{remote}/{MAIN}")

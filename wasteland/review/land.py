@@ -16,6 +16,7 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN
 from wasteland.local.steps import step
+from wasteland.models import VOLATILE
 from wasteland.node import carry, identity, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
@@ -82,7 +83,18 @@ def already(node: Node, found: Pinned) -> str | None:
     """The commit of upstream's main that holds an open pull request's commit already, where a kill left it open."""
     if found.pull is None:
         return None
+    if node.config.node.get("merging") == found.head and _rows_are_there(node, found):
+        return found.upstream
     return sync.landed_as(node, found.head)
+
+
+def _rows_are_there(node: Node, found: Pinned) -> bool:
+    """Whether upstream's main holds each cell that the commit changed: a merge by rows leaves no other trace."""
+    rows = node.db.diff_all(found.base, found.head)
+    differ = {(row.table, row.key): row.columns for row in node.db.diff_all(found.head, found.upstream)}
+    return bool(rows) and not any(
+        (row.columns - VOLATILE) & differ.get((row.table, row.key), frozenset()) for row in rows
+    )
 
 
 def need_maintainer(node: Node) -> None:

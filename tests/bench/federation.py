@@ -35,7 +35,7 @@ BOARD, SYNC = 2.0, 3.0  # times the SQL alone; times a bare fetch
 COUNTED = """
 import sys
 from wasteland import cli
-from wasteland.hub import rest
+from wasteland.hub.rest import client as rest
 made = []
 begin = rest.Wire.__init__
 def counted(self, *words, **named):

@@ -6,7 +6,9 @@ They reach it through HTTPS_PROXY and SSL_CERT_FILE, unchanged.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,14 @@ import pytest
 from tests.conftest import User, World
 from tests.hubs import Hub
 from tests.peers.proxy import Authority, Behind, connect_proxy
+from wasteland.hub.dolthub import DolthubHub, Site
 
 PEER, TOWN = os.environ.get("WL_PEER"), os.environ.get("GT_PEER")
+BEADS = os.environ.get("BD_PEER") or shutil.which("bd")
 needs_peer = pytest.mark.skipif(not PEER, reason="SKIPPED ALOUD: WL_PEER does not name a Go `wl`")
-needs_town = pytest.mark.skipif(not TOWN, reason="SKIPPED ALOUD: GT_PEER does not name a Go `gt`")
+needs_town = pytest.mark.skipif(
+    not (TOWN and BEADS), reason="SKIPPED ALOUD: GT_PEER does not name a Go `gt`, or BD_PEER no `bd`, which it calls"
+)
 API, REMOTE = "www.dolthub.com", "doltremoteapi.dolthub.com"
 
 
@@ -47,12 +53,22 @@ class Place:
         assert done.returncode == 0, done.stderr
         return done
 
+    def level(self, user: User) -> None:
+        """Bring a fork's main level: a Go node with a token claims on the fork as it is, and never levels it."""
+        site = Site(self.hub.api, self.hub.remote, self.hub.api, ("v2",), keys=False)
+        with tempfile.TemporaryDirectory() as cache:
+            hub = DolthubHub(site, self.hub.tokens[user.name], Path(cache))
+            hub.level("acme", "commons", user.name)
+            hub.finish()
+
     def peer(self, program: str | None, user: User, *words: str) -> str:
-        """Run a Go program as a user; it finds `dolt` on PATH."""
+        """Run a Go program as a user; it finds `dolt`, and `gt` finds `bd`, on PATH."""
         tools = user.home / "bin"
         tools.mkdir(exist_ok=True)
         if not (tools / "dolt").exists():
             (tools / "dolt").symlink_to(os.environ["WL_DOLT"])
+        if BEADS and not (tools / "bd").exists():
+            (tools / "bd").symlink_to(BEADS)
         env = {**user.environment(), "PATH": f"{tools}:{os.environ['PATH']}"}
         done = subprocess.run([str(program), *words], env=env, cwd=user.home, capture_output=True, text=True,
                               timeout=180)  # fmt: skip
@@ -110,6 +126,7 @@ def test_a_go_node_and_ours_work_on_one_hub(place):
     acme.ok("merge", str(ours.json("join", "acme/commons")["pull"]))
     assert "For a guest" in place.peer(PEER, guest, "browse")
     ours.ok("sync", "--level")
+    place.level(guest)
     place.peer(PEER, guest, "claim", item)
     place.peer(PEER, guest, "done", item, "--evidence", "https://example.com/guest")
     mine = next(p for p in acme.json("inbox")["pulls"] if p["rig"] == "guest")
@@ -126,6 +143,7 @@ def test_a_go_node_and_ours_work_on_one_hub(place):
     ours.ok("sync")
     new = next(i["id"] for i in ours.json("browse") if i["title"] == "From a guest")
     acme.ok("merge", str(ours.json("claim", new)["pull"]["number"]))
+    place.level(guest)
     assert new in place.peer(PEER, guest, "browse")
 
 

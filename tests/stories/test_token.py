@@ -212,3 +212,38 @@ def write(place: Place, user: User, owner: str, branch: str, sql: str) -> None:
         if state == "succeeded":
             return
     raise AssertionError(state)
+
+
+def whole_way(place: Place, api: str, at: str) -> int:
+    """From a registration to a verified stamp, each command killed once at a step; how many met it."""
+    ada, met = place.user("ada", api), 0
+
+    def done(user: User, *words: str) -> None:
+        nonlocal met
+        met += killed(user, at, *words)
+        again = user.wl(*words)
+        assert again.code in (0, 6), again
+
+    def number(verb: str) -> str:
+        return next(str(one["number"]) for one in place.acme.json("inbox")["pulls"] if verb in one["verbs"])
+
+    done(ada, "join", "acme/commons")
+    place.acme.ok("merge", number("register"))
+    item = place.item("The whole way")
+    done(ada, "claim", item)
+    done(ada, "done", item, "--evidence", "https://example.com/1")
+    place.acme.ok("merge", number("done"))
+    without_key(place.acme)
+    done(place.acme, "accept", item, "--quality", "4")
+    done(place.acme, "merge", number("accept"))
+    ada.ok("sync")
+    assert ada.json("status", item)["item"]["status"] == "completed"
+    assert ada.wl("verify", "--all").code in (0, 2)
+    return met
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("at", ["committed", "durable", "branched", "sent", "sent:2", "pushed", "offering", "settled"])
+def test_the_whole_way_each_command_killed_once(place, api, at):
+    assert whole_way(place, api, at) >= 1

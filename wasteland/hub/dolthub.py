@@ -126,6 +126,10 @@ class DolthubHub:
         """One statement on a branch that is at `start`, sent once; its commit, None where nothing changed."""
         return self._operations.send(_org(org), _db(db), branch, sql, start)
 
+    def pulled(self, source: Branch, target: Branch, title: str) -> bool:
+        """One branch into another; whether the hub says so, which is no proof."""
+        return self._operations.pulled(source, target, title)
+
     def branch_at(self, org: str, db: str, branch: str, commit: str) -> None:
         """Make a branch at a commit that the database has; Conflict where there is one of that name."""
         self._session.ask(lambda rest: rest.branch_at(_org(org), _db(db), branch, commit), (org, db))

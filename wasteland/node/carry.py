@@ -241,6 +241,8 @@ def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
         _merge(node, node.upstream_main, Branch(org, name, there), f"Bring {there} level with upstream")
         db.fetch(remote, there)
         theirs = db.hash_of(f"{remote}/{there}")
+        if not db.is_ancestor(base, theirs):
+            raise Conflict(f"the hub did not bring {there} level with upstream", about=there, hint="try again")
         db.fetch(node.upstream_remote, MAIN)
         now = db.merge_base(theirs, db.hash_of(f"{node.upstream_remote}/{MAIN}"))
         if now is not None and not db.is_ancestor(now, db.hash_of(branch)):
@@ -250,21 +252,22 @@ def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
 def _make(node: Node, org: str, name: str, there: str, base: str) -> None:
     """Make the hub's branch at a commit of upstream; the fork is brought level first where it lacks it."""
     hub: Any = node.hub
-    try:
+    own = (org, name) != (node.config.org, node.config.db)
+    main = node.db.find(f"origin/{MAIN}")
+    if own and (main is None or not node.db.is_ancestor(base, main)):
+        _merge(node, node.upstream_main, Branch(org, name, MAIN), f"Bring main level with {node.config.upstream}")
+    with contextlib.suppress(Conflict):  # it is there: this rig's other machine was first, or an answer was lost
         hub.branch_at(org, name, there, base)
-    except Conflict:
-        return  # it is there: somebody else of this rig was first, or an answer was lost
-    except (NotFound, Refused):
-        if (org, name) == (node.config.org, node.config.db):
-            raise
-        hub.level(node.config.org, node.config.db, org)
-        with contextlib.suppress(Conflict):
-            hub.branch_at(org, name, there, base)
 
 
 def _merge(node: Node, source: Branch, target: Branch, title: str) -> None:
-    """One branch into another by a pull request of ours, proved by what is there; closed where it does not merge."""
+    """One branch into another by a pull request of ours; the caller looks at what is there afterwards.
+
+    What does not merge at once is asked for again with every proof, and its pull request closed where that fails.
+    """
     hub: Any = node.hub
+    if hub.pulled(source, target, title):
+        return
     pull = hub.open_pull(source, target, title, "", node.handle)
     try:
         hub.wait(hub.merge(target.org, target.db, pull.number, node.handle))

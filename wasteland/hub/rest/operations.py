@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, Usage, WastelandError
-from wasteland.hub import MERGED, Operation
+from wasteland.hub import MERGED, Branch, Operation
 from wasteland.hub.rest.client import Job, Unsure
 from wasteland.hub.rest.session import FIRST_PAUSE, LONGEST_PAUSE, Session
 from wasteland.hub.rest.shapes import Summary
@@ -24,6 +24,7 @@ COMMIT = re.compile(r"[0-9a-v]{32}\Z")
 TASK = re.compile(
     r"(fork|merge):(v2|v1alpha1):([\w-]{1,64})/([\w-]{1,64}):([\w-]{1,64}):([0-9a-v]*):([!-~]{0,500})", re.ASCII
 )
+SOON = 0.2  # seconds that a small write takes: asking earlier is a request for nothing
 LOOK_EACH = 4  # polls of a running operation between two looks at what is there
 Value = TypeVar("Value")
 
@@ -190,7 +191,27 @@ class Operations:
                 raise
             ref = found
         task = Task("write", self._version, org, db, ref=ref)
+        time.sleep(SOON)
         return self._until(task, lambda job: self._sent(job, org, db, branch, start), timeout)
+
+    def pulled(self, source: Branch, target: Branch, title: str, timeout: float = 120.0) -> bool:
+        """Merge one branch into another by a pull request; whether the hub says so: the caller looks at what is there.
+
+        False, too, where an answer was lost: what was opened then is left to `open_pull`, which finds it.
+        """
+        org, db = target.org, target.db
+        try:
+            number = self.session.ask(lambda rest: rest.open(source, target, title, ""))
+            ref = self.session.ask(lambda rest: rest.merge(org, db, number)) if number else ""
+        except (Unsure, Conflict, Refused):
+            return False
+        task, deadline = Task("merge", self._version, org, db, str(number), "", ref), time.monotonic() + timeout
+        job, pause = Job("running"), SOON
+        while ref and job.state == "running" and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 1.7)
+            job = self._job(task)
+        return job.state == "succeeded"
 
     def _sent(self, job: Job, org: str, db: str, branch: str, start: str) -> Proved[str | None] | None:
         """As `_written`, less the look where the operation names its commit: who sends compares the rows himself."""

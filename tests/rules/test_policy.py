@@ -347,6 +347,14 @@ def test_a_stamp_for_a_rig_of_the_same_owner_is_for_a_person(tie):
     assert verdict_of(*rows, rigs=rigs).verdict == REVIEW
 
 
+def test_two_handles_with_one_key_are_one_person():
+    stamp, attestation = signed_stamp()
+    rows = (ACCEPTED, validated(), added("stamps", stamp), added("wl_attestations", attestation))
+    judged = verdict_of(*rows, key_events=lambda _: [inception("poster")[0]])
+    assert judged.verdict == REJECT, judged.findings
+    assert any("one key" in one.detail for one in judged.findings)
+
+
 def test_one_stamp_does_not_cover_two_items():
     other = changed(
         "wanted", an_item(id="w-2", status="in_review", claimed_by="worker"), status="completed", updated_at=T1

@@ -23,6 +23,15 @@ DONE = {
     "update": ("Updated", "wl browse to see the board"),
     "delete": ("Withdrawn", "wl browse to see the board"),
 }
+# What follows in PR mode, where a step is proposed and counts when its pull request has landed.
+PROPOSED = {
+    "unclaim": "proposed: the item is back on the board when it has landed. Check: wl status {id}",
+    "accept": "the stamp is proposed, and counts when it has landed. Check: wl status {id}",
+    "reject": "proposed: when it has landed, the claimer can fix and resubmit",
+    "close": "proposed: the item is completed when it has landed. Check: wl status {id}",
+    "update": "proposed: the board shows it when it has landed. Check: wl status {id}",
+    "delete": "proposed: the item is withdrawn when it has landed. Check: wl status {id}",
+}
 no_push = click.option("--no-push", is_flag=True, help="Keep the change on this machine for now.")
 
 
@@ -77,7 +86,9 @@ def post_command(out: Out, title: str, no_push: bool, **given: Any) -> None:
         if value is not None:
             lines.append(field(label, value, width=9))
     lines += _pull_lines(made)
-    out.result(made.to_json(), [*lines, "", "  Next: others can claim this. Browse: wl browse"])
+    when = "proposed: others can claim this when it has landed" if made.branch else "others can claim this"
+    following = f"  Next: {when}. Browse: wl browse"
+    out.result(made.to_json(), [*lines, "", following])
 
 
 def _pull_lines(made: Any) -> list[str]:
@@ -97,7 +108,9 @@ proposals_md = click.option("--md", is_flag=True, help="Of a proposal: print wha
 def _print(out: Out, made: Any, extra: list[str] | None = None) -> None:
     done, following = DONE[made.verb]
     item = made.item
-    lines = [f"✓ {done} {item.id}", field("Title", item.title), field("Status", item.status)]
+    following = PROPOSED.get(made.verb, following) if made.branch else following
+    status = f"{item.status} (proposed)" if made.branch else item.status
+    lines = [f"✓ {done} {item.id}", field("Title", item.title), field("Status", status)]
     if made.verb == "claim":
         lines.append(field("Claimed by", item.claimed_by))
     if made.lease:
@@ -255,6 +268,7 @@ def accept_command(
         extra.append(field("Skills", ", ".join(tags_of(skills) or [])))
     if made.stamp:
         signed = f"signed ({made.stamp.block_hash[:12]}…)" if made.stamp.block_hash else "unsigned"
+        signed = f"{signed}, proposed" if made.branch else signed
         extra.append(field("Stamp", f"{made.stamp.id} for {show(made.stamp.subject)}, {signed}"))
     _print(out, made, extra)
 

@@ -126,6 +126,7 @@ def _card(card: Any, now: datetime) -> list[str]:
     lines += [field(label, value, width=12) for label, value in rows if value]
     if card.branch:
         lines.append(field("On main", card.main_status or "not there yet", width=12))
+        lines.append(field("Proposed", f"{', '.join(card.proposed)}; counts when it has landed", width=12))
     if card.pull:
         lines.append(field("PR", f"#{card.pull.number} {card.pull.url}", width=12))
     if card.lease:

@@ -76,7 +76,7 @@ def verify_command(out: Out, kind: str | None, row_id: str | None, everything: b
 
     Exit code 0 verified, 1 invalid, 2 unsigned, 3 cannot decide.
     """
-    from wasteland.node import identity
+    from wasteland.node import current, identity
 
     if sum((kind is not None, everything, last is not None)) > 1:
         raise Usage("wl verify takes one of: stamp ID, completion ID, --all, --last N")
@@ -88,7 +88,7 @@ def verify_command(out: Out, kind: str | None, row_id: str | None, everything: b
         return
     if row_id is None or kind not in ("stamp", "completion"):
         raise Usage("wl verify takes: stamp ID, completion ID, --all, or --last N")
-    report = identity.verify(out.node, kind, row_id)
+    report = current.judged(out.node, lambda: identity.verify(out.node, kind, row_id))
     lines = [*report.lines(), f"exit {report.verdict.exit_code}"]
     out.result({"schema_version": 1, "kind": kind, **report.to_json()}, lines)
     _leave(out, report.verdict.exit_code)

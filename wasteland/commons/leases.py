@@ -41,14 +41,20 @@ def of_all(db: Database) -> dict[str, Lease]:
     return {one.wanted_id: one for one in found if one is not None}
 
 
-def rows(db: Database) -> dict[str, dict[str, object]]:
-    """The rows of all leases as they are, by item."""
-    return {str(row["wanted_id"]): row for row in db.rows("SELECT * FROM wl_leases")} if supported(db) else {}
+def rows(db: Database, wanted_id: str | None = None) -> dict[str, dict[str, object]]:
+    """The rows of all leases as they are, or of one item's, by item."""
+    if not supported(db):
+        return {}
+    found = db.rows("SELECT * FROM wl_leases") if wanted_id is None else db.rows(OF_ITEM, id=wanted_id)
+    return {str(row["wanted_id"]): row for row in found}
 
 
-def items(db: Database) -> dict[str, dict[str, object]]:
-    """The rows of `wanted` that have a lease, by id."""
-    return {str(row["id"]): row for row in db.rows(LEASED)} if supported(db) else {}
+def items(db: Database, wanted_id: str | None = None) -> dict[str, dict[str, object]]:
+    """The rows of `wanted` that have a lease, or one of them, by id."""
+    if not supported(db):
+        return {}
+    found = db.rows(LEASED) if wanted_id is None else db.rows(f"{LEASED} WHERE w.id = :id", id=wanted_id)
+    return {str(row["id"]): row for row in found}
 
 
 def take_step(

@@ -16,7 +16,7 @@ from wasteland.evidence.gitread import Scratch, Source
 from wasteland.evidence.making import digested
 from wasteland.market.propose import resolve
 from wasteland.models import Completion
-from wasteland.node import identity
+from wasteland.node import current, identity
 from wasteland.node.node import Node
 from wasteland.node.sync import item_branch, landed
 from wasteland.text import show
@@ -80,7 +80,7 @@ def find(node: Node, what: str) -> Evidence:
     NotFound where there is none; BadSignature where the worker's manifest is
     not one that this program can read.
     """
-    completion, db = _completion(node, what)
+    completion, db = current.judged(node, lambda: _completion(node, what))
     report = identity.verify(node, "completion", completion.id, db)
     told = next((one for one in report.checks if one.decides and one.ok is not True), None)
     states = {Verdict.VERIFIED: SAME, Verdict.INVALID: CHANGED}

@@ -7,19 +7,20 @@ commit or offers it.  Either way a verb that returns has done what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from wasteland.commons import completions, leases, new_id, stamps, wanted
+from wasteland.commons import completions, leases, new_id, signatures, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged
-from wasteland.errors import BadSignature, NotFound, Usage
-from wasteland.market.propose import Outcome, land, on_item
+from wasteland.errors import BadSignature, NotFound, Refused, Usage
+from wasteland.market.propose import Outcome, as_it_is, land, on_item, permitted
 from wasteland.models import CONTENT, Completion, Stamp
 from wasteland.node import identity
 from wasteland.node.node import Node
 from wasteland.rules.lease import duration
-from wasteland.rules.lifecycle import BY_VERB, VALIDATOR, Item, judge
+from wasteland.rules.lifecycle import Item
+from wasteland.rules.policy.stamps import akin, one_key
 from wasteland.text import checked
 from wasteland.trust.statements import (
     Link,
@@ -103,7 +104,10 @@ def renew(node: Node, text: str, *, lasting: str | None = None, push: bool = Tru
     def act(db: Database, item: Item) -> None:
         _write(node, db, item, "renew", {}, asked)
 
-    return on_item(node, "renew", text, act, push=push)
+    try:
+        return on_item(node, "renew", text, act, push=push)
+    except NothingChanged:
+        return as_it_is(node, "renew", text)  # within the second of the claim: the lease begins now already
 
 
 def unclaim(node: Node, text: str, *, push: bool = True) -> Outcome:
@@ -240,12 +244,31 @@ def accept(node: Node, text: str, said: Judgement, *, push: bool = True) -> Outc
         _write(node, db, item, "accept", {})
         if completion is None:
             raise NotFound(f'no completion found for wanted item "{item.id}"', about=item.id)
+        _refuse_akin(node, db, item, str(completion.completed_by))
         _refuse_forged(node, db, completion)
         stamp = _stamp(node, db, item, completion, said, now)
         stamps.insert(db, stamp)
         completions.validate(db, completion.id, node.handle, stamp.id, now)
 
     return on_item(node, "accept", text, act, push=push)
+
+
+def _refuse_akin(node: Node, db: Database, item: Item, worker: str) -> None:
+    """Refused where this rig and the worker are of one owner, parent and child, or have one key.
+
+    Rigs that work on upstream's own database, without forks, all name its
+    owner: that says nothing of who they are.
+    """
+    found = [db.row("SELECT handle, dolthub_org, parent_rig FROM rigs WHERE handle = :h", h=h) or {"handle": h}
+             for h in (node.handle, worker)]  # fmt: skip
+    if all(rig.get("dolthub_org") == node.config.org for rig in found):
+        found = [rig | {"dolthub_org": None} for rig in found]
+    why = akin(*found)
+    if why is None and signatures.supported(db):
+        same = one_key(signatures.key_events(db, node.handle), signatures.key_events(db, worker))
+        why = "both rigs have one key" if same else None
+    if why:
+        raise Refused(f"cannot accept {item.id}: {why}, and nobody judges their own work", about=item.id)
 
 
 def _refuse_forged(node: Node, db: Database, completion: Completion) -> None:
@@ -298,10 +321,8 @@ def _write(
     node: Node, db: Database, item: Item, verb: str, values: dict[str, Any], asked: timedelta | None = None
 ) -> None:
     """Judge the verb, write its step, and do to the lease what the step does; `asked` is how long that shall hold."""
-    matter = VALIDATOR in BY_VERB[verb].who
-    roles = identity.roles_of(node, node.handle) if matter else frozenset()
     now = node.clock()
-    step = judge(verb, node.handle, roles, replace(item, lease=leases.of_item(db, item.id), now=now))
+    step = permitted(node, db, item, verb)
     if step.writes:
         wanted.write(db, item.id, step, values, now)
     leases.take_step(db, step, item.id, values.get("claimed_by", item.claimed_by), now, asked)

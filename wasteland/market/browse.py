@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
@@ -13,11 +13,11 @@ from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
 from wasteland.market.propose import facts, resolve
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import identity, proposals, sync
+from wasteland.node import current, identity, proposals, sync
 from wasteland.node.node import Node
 from wasteland.node.proposals import Proposal
 from wasteland.rules.lease import Lease
-from wasteland.rules.lifecycle import BY_VERB, OPEN, Item, allowed, claim_lease
+from wasteland.rules.lifecycle import BY_VERB, NONE, OPEN, Item, allowed, claim_lease
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,7 @@ class Card:
     history: list[dict[str, str]]
     pending: tuple[Proposal, ...] = ()
     lease: Lease | None = None
+    proposed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """As `wl status --json` prints it."""
@@ -139,7 +140,7 @@ class Card:
         if self.evidence:
             found["evidence"] = self.evidence
         if self.branch:
-            found |= {"branch": self.branch, "main_status": self.main_status}
+            found |= {"branch": self.branch, "main_status": self.main_status, "proposed": self.proposed}
         if self.pull:
             found["pull"] = {"number": self.pull.number, "url": self.pull.url, "title": self.pull.title}
         found |= {"pending": pending_json(self.pending)} if self.pending else {}
@@ -149,6 +150,14 @@ class Card:
 
 def status(node: Node, text: str) -> Card:
     """One item: as this rig's branch has it while that has not landed, else as main has it."""
+    try:
+        return current.judged(node, lambda: _status(node, text))
+    except NotFound as error:
+        current.help_out(node, error, text, None)
+        raise
+
+
+def _status(node: Node, text: str) -> Card:
     item_id = resolve(node, text)
     main = node.db.at("main")
     branch: str | None = sync.item_branch(node, item_id)
@@ -176,7 +185,15 @@ def status(node: Node, text: str) -> Card:
         _history(node, branch or "main", item_id),
         pending(node).get(item_id, ()),
         _lease(held, item),
+        _steps(on_main, item, stamped=stamp is not None) if branch else [],
     )
+
+
+def _steps(before: Wanted | None, after: Wanted, *, stamped: bool) -> list[str]:
+    """The verbs that lead from an item as main has it to what this rig's branch makes of it."""
+    if before is not None and before.status == after.status == "claimed":
+        return ["renew"] if before.claimed_by == after.claimed_by else ["takeover"]
+    return proposals.between(str(before.status) if before else NONE, str(after.status), stamped=stamped)
 
 
 def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
@@ -248,15 +265,19 @@ def mine(node: Node) -> dict[str, Any]:
     }
 
 
+def _claimed(node: Node, wanted_id: str) -> Wanted:
+    item = status(node, wanted_id).item
+    if item.status != "claimed" or item.claimed_by != node.handle:
+        raise NotOpen(f"{item.id} is not claimed by {node.handle}", about=item.id, hint=f"wl claim {item.id}")
+    return item
+
+
 def order(node: Node, wanted_id: str | None) -> list[dict[str, Any]]:
     """Work orders for the items that this rig has claimed, or for one of them.  NotOpen where it is not this rig's."""
     from wasteland.orders import WorkOrder
 
     if wanted_id is not None:
-        item = status(node, wanted_id).item
-        if item.status != "claimed" or item.claimed_by != node.handle:
-            raise NotOpen(f"{item.id} is not claimed by {node.handle}", about=item.id, hint=f"wl claim {item.id}")
-        items = [item]
+        items = [current.judged(node, lambda: _claimed(node, wanted_id))]
     else:
         items = [x.item for x in browse(node, {"claimed_by": node.handle, "status": "claimed"}, long=True)]
     return [

@@ -8,19 +8,21 @@ and carries one pull request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
 from wasteland.dolt.database import Database, NothingChanged, PushRejected
-from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
+from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
 from wasteland.local.steps import step
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import carry, sync
+from wasteland.node import carry, current, identity, sync
 from wasteland.node.node import Node
 from wasteland.rules.lease import Lease
-from wasteland.rules.lifecycle import Item
+from wasteland.rules.lifecycle import BY_VERB, VALIDATOR, Item, Transition, judge
+from wasteland.rules.policy.wanted import odd_id
+from wasteland.text import show
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Outcome:
             found["stamp"] = self.stamp.to_json()
         if self.lease:
             found["lease"] = self.lease.to_json()
-        return found | {"reverted": self.reverted, "pushed": self.pushed}
+        return found | {"reverted": self.reverted, "pushed": self.pushed, "proposed": self.branch is not None}
 
 
 Act = Callable[[Database, Item], None]
@@ -85,24 +87,57 @@ def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: s
     push = push and node.has_remotes
     if verb == "claim" and node.config.mode == "pr" and push:
         look_ahead(node)  # before the lock: strangers' forks are fetched
+    said = False
+
+    def now() -> Outcome:
+        nonlocal said
+        item_id = resolve(node, text)
+        if verb == "claim" and not said:
+            say_ahead(node, item_id)
+            said = True
+        return land(
+            node, verb, item_id, f"wl {verb}: {item_id}{suffix}", lambda db: act(db, facts(db, item_id)), push=push
+        )
+
     with node.db.locked():
         if node.config.mode == "pr" and push:
-            sync.refresh(node)
+            _level(node, verb, text)
+        try:
+            return current.judged(node, now)
+        except (NotFound, Refused) as error:
+            _help(node, verb, text, error, ask=push and verb != "claim")
+            raise
+
+
+def _level(node: Node, verb: str, text: str) -> None:
+    """Bring the clone level; where upstream does not answer, what is refused by its last state is told as that."""
+    try:
+        sync.refresh(node)
+    except Unreachable as silent:
         try:
             item_id = resolve(node, text)
-        except NotFound:
-            if node.config.mode == "pr" or not push:
-                raise
-            sync.refresh(node)
-            item_id = resolve(node, text)
+            branch = sync.item_branch(node, item_id)
+            db = node.db.at(branch if node.db.is_branch(branch) else "main")
+            permitted(node, db, facts(db, item_id), verb)
+        except (NotFound, Refused) as error:
+            _help(node, verb, text, error, ask=False)
+            raise current.dated(node, error, silent) from silent
+        raise
 
-        if verb == "claim":
-            say_ahead(node, item_id)
 
-        def on(db: Database) -> None:
-            act(db, facts(db, item_id))
+def permitted(node: Node, db: Database, item: Item, verb: str) -> Transition:
+    """The step that `verb` is for an item as `db` has it; NotOpen or Refused where this rig may not take it."""
+    matter = VALIDATOR in BY_VERB[verb].who
+    roles = identity.roles_of(node, node.handle) if matter else frozenset()
+    return judge(verb, node.handle, roles, replace(item, lease=leases.of_item(db, item.id), now=node.clock()))
 
-        return land(node, verb, item_id, f"wl {verb}: {item_id}{suffix}", on, push=push)
+
+def _help(node: Node, verb: str, text: str, error: WastelandError, *, ask: bool) -> None:
+    """Name, in the hint of a refusal, the open pull request that would change it, where there is one."""
+    if isinstance(error, NotOpen):
+        current.help_out(node, error, str(error.about), BY_VERB[verb].frm, ask=ask)
+    elif isinstance(error, NotFound):
+        current.help_out(node, error, text, None, ask=ask)
 
 
 def look_ahead(node: Node) -> None:
@@ -146,10 +181,22 @@ def _outcome(node: Node, db: Database, verb: str, item_id: str, **rest: Any) -> 
     return Outcome(verb, item, completion=completion, stamp=stamp, lease=lease, **rest)
 
 
+def as_it_is(node: Node, verb: str, text: str) -> Outcome:
+    """The outcome of a verb that found everything as it should be: nothing was written."""
+    item_id = resolve(node, text)
+    branch: str | None = sync.item_branch(node, item_id)
+    if node.config.mode != "pr" or not node.db.is_branch(str(branch)):
+        branch = None
+    pull = sync.find_pull(node, branch) if branch else None
+    return _outcome(node, node.db.at(branch or "main"), verb, item_id, branch=branch, pull=pull)
+
+
 def _propose(
     node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool
 ) -> Outcome:
     """PR mode: one commit on the item's branch, pushed to the fork, and a pull request that says it."""
+    if why := odd_id(item_id):
+        raise Refused(f"the rules of review refuse this: {show(why)} (WANT-STEP)", about=item_id)
     db = node.db
     with db.locked():
         if push and verb == "post":
@@ -170,11 +217,30 @@ def _propose(
             elif push and isinstance(error, (Refused, NothingChanged)):
                 _offer_leftovers(node, branch, item_id)
             raise
+        _refuse_hopeless(node, branch, item_id, before, created=created)
         outcome = _outcome(node, db.at(branch), verb, item_id, branch=branch, pushed=push)
         if push:
             _offer(node, outcome, branch, before, created=created)
         node.settled()
         return outcome
+
+
+def _refuse_hopeless(node: Node, branch: str, item_id: str, before: str, *, created: bool) -> None:
+    """Refused, and undone, where no review could let through what the branch now holds of an item."""
+    from wasteland.review.judge import hopeless
+
+    found = hopeless(node, branch, item_id) if sync.net_change(node, branch) else []
+    if not found:
+        return
+    if created:
+        node.db.delete_branch(branch)
+    else:
+        node.db.at(branch).reset(before)
+    node.void()
+    raise Refused(
+        f"the rules of review refuse this: {show('; '.join(f'{one.detail} ({one.rule})' for one in found))}",
+        about=item_id, hint="nothing was changed",
+    )  # fmt: skip
 
 
 def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: bool) -> None:

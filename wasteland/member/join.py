@@ -26,6 +26,8 @@ from wasteland.models import Rig
 from wasteland.node import carry, identity, sync
 from wasteland.node.node import Node, utc_now
 from wasteland.rules.auto_land import commented
+from wasteland.rules.lifecycle import handle_key
+from wasteland.rules.policy.rigs import unfit_rig
 from wasteland.text import checked, name, org_db, show
 
 FORK_PATIENCE = 30.0  # seconds that a fork may need until it can be cloned
@@ -412,6 +414,8 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
         raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")
     if known is not None and _key_known(node):
         return None
+    if known is None:
+        _refuse_unfit(node, who)
     say("Registering rig...")
     message = f"Register rig: {who.handle}"
     if direct:
@@ -427,6 +431,15 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
     # What an earlier try left there was this rig's own, and has not landed.
     carry.push(node, "origin", branch, force=True)
     return _ask(node, branch, who, say)
+
+
+def _refuse_unfit(node: Node, who: Person) -> None:
+    """Refused where no review could let this rig in: its handle can be taken for another's, or is none."""
+    handles = [str(row["handle"]) for row in node.db.at("main").rows("SELECT handle FROM rigs ORDER BY handle")]
+    row = {"handle": who.handle, "dolthub_org": node.config.fork_org}
+    why = unfit_rig(row, node.config.fork_org, {}, {handle_key(handle): handle for handle in handles})
+    if why:
+        raise Refused(f"cannot register {who.handle}: {why} (RIG-ADD)", about=who.handle, hint="--handle NAME")
 
 
 def _key_known(node: Node) -> bool:

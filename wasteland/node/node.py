@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ class Node:
     clock: Callable[[], datetime] = utc_now
     notices: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
+    saw_upstream: bool = False  # whether upstream has told this command what it holds
     say: Callable[[str], None] = lambda _: None  # progress, and what must be read before the command goes on
 
     @property
@@ -104,6 +106,24 @@ class Node:
     def notice(self, text: str) -> None:
         """Something that the user should know and that is not the result."""
         self.notices.append(text)
+
+    def upstream_answered(self) -> None:
+        """What the clone holds of upstream is true now; when that was is kept for commands that cannot ask."""
+        self.saw_upstream = True
+        with contextlib.suppress(OSError):  # a refusal then names no time; nothing else reads it
+            self._seen_file.touch()
+
+    @property
+    def upstream_seen_at(self) -> datetime | None:
+        """When upstream told last what it holds; None where no command noted it."""
+        try:
+            return datetime.fromtimestamp(self._seen_file.stat().st_mtime, UTC)
+        except OSError:
+            return None
+
+    @property
+    def _seen_file(self) -> Path:
+        return self.db.server.folder / "upstream.seen"
 
     def settled(self) -> None:
         """What was signed may have left this machine: its place in the chain is taken for good."""

@@ -39,6 +39,7 @@ def refresh(node: Node) -> str:
     """
     with node.db.locked():
         node.db.fetch(node.upstream_remote)
+        node.upstream_answered()
         return integrate(node)
 
 
@@ -130,6 +131,7 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
             try:
                 carry.push(node, node.upstream_remote, MAIN)
             except PushRejected:
+                node.upstream_answered()
                 db.reset(before)
                 node.void()
                 integrate(node)
@@ -394,6 +396,7 @@ def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False, level: boo
     with db.locked():
         before = db.hash_of(MAIN)
         db.fetch(node.upstream_remote)
+        node.upstream_answered()
         theirs = db.find(f"{node.upstream_remote}/{MAIN}")
         if theirs is None:
             raise NotFound(f"upstream {node.config.upstream} has no branch main", about=node.config.upstream)

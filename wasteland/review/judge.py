@@ -19,11 +19,11 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.hub import Pull
 from wasteland.models import RowConflict, RowDiff, jsonable
-from wasteland.node import carry, identity
+from wasteland.node import carry, identity, sync
 from wasteland.node.forks import Pinned, book, named, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
-from wasteland.rules.policy.findings import AUTO, REVIEW, Judgement, Upstream
+from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Finding, Judgement, Upstream
 from wasteland.rules.policy.pull_request import judge
 from wasteland.rules.policy.shape import ROWS, objects
 from wasteland.text import show
@@ -31,6 +31,7 @@ from wasteland.text import show
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"
 LEASES, ITEMS = "wl_leases", "wanted"  # a claim gives a lease, and what follows it on the same branch ends it
+NOT_YET = frozenset({"OWNER", "KEYS", "ATTEST", "ROLES"})  # rules about what may land before this does
 COMMITS = 300  # of one proposal, at most
 
 
@@ -260,6 +261,29 @@ def upstream_facts(node: Node, pin: Pinned) -> Upstream:
         leased=leases.items(db),
         now=node.clock(),
     )
+
+
+def hopeless(node: Node, branch: str, item_id: str) -> list[Finding]:
+    """Why no review could let through what `branch` holds of an item; empty where some could.
+
+    Registrations, keys and roles of this rig may still be under way, so what
+    depends on them is left to the review.
+    """
+    db, org = node.db, node.config.fork_org
+    head, upstream = db.hash_of(branch), sync.upstream_head(node)
+    base = db.merge_base(head, upstream)
+    main = db.at(upstream)
+    rigs = {str(r["handle"]): r for r in main.rows("SELECT * FROM rigs WHERE dolthub_org = :org", org=org)}
+    rigs.setdefault(node.handle, {"handle": node.handle, "dolthub_org": org})
+    done = main.rows("SELECT * FROM completions WHERE wanted_id = :id ORDER BY completed_at, id", id=item_id)
+    known = Upstream(
+        wasteland="", rigs=rigs, completions={str(r["id"]): r for r in done},
+        roles=lambda handle: identity.roles_of(node, handle, main), key_events=lambda _: (),
+        leases=leases.rows(main, item_id), leased=leases.items(main, item_id), now=node.clock(),
+    )  # fmt: skip
+    rows = db.diff_all(str(base), head)
+    found = judge(rows, org, known, identity.check).findings
+    return [one for one in found if one.verdict == REJECT and one.rule not in NOT_YET]
 
 
 def create_pull(node: Node, branch: str) -> Pull:

@@ -17,7 +17,7 @@ from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN
 from wasteland.local.steps import step
 from wasteland.models import VOLATILE
-from wasteland.node import carry, identity, sync
+from wasteland.node import carry, current, identity, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
@@ -99,6 +99,10 @@ def _rows_are_there(node: Node, found: Pinned) -> bool:
 
 def need_maintainer(node: Node) -> None:
     """Refused for who may not merge here: a maintainer by the roles, else the owner of upstream."""
+    current.judged(node, lambda: _need_maintainer(node))
+
+
+def _need_maintainer(node: Node) -> None:
     document = identity.roles_document(node)
     if document is not None:
         if "maintainer" not in identity.roles_of(node, node.handle):

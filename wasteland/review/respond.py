@@ -11,7 +11,7 @@ from typing import Any
 
 from wasteland.errors import Conflict, Refused, Usage
 from wasteland.hub import OPEN, Pull
-from wasteland.node import identity
+from wasteland.node import current, identity
 from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
@@ -60,7 +60,7 @@ def request_changes(node: Node, what: str, text: str, *, head: str | None = None
     """Say what must change before this can land; the pull request stays open."""
     if not text.strip():
         raise Usage("say what must change", hint="-m 'the evidence does not open'")
-    _need_reviewer(node)
+    current.judged(node, lambda: _need_reviewer(node))
     return _say(node, what, _pinned(node, what, head), CHANGES, text)
 
 

@@ -20,7 +20,7 @@ def judge_rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: J
     for row in rows:
         handle = str(row.row.get("handle"))
         if row.kind == "added":
-            why = _new_rig(row.row, handle, org, upstream, taken)
+            why = unfit_rig(row.row, org, upstream.rigs, taken)
             taken.setdefault(handle_key(handle), handle)
             verdict.add(REJECT if why else REVIEW, "RIG-ADD", why or f"registers {handle}")
         elif row.kind == "modified" and (row.old or {}).get("dolthub_org") == org and row.columns <= PROFILE:
@@ -30,7 +30,11 @@ def judge_rigs(rows: Sequence[RowDiff], org: str, upstream: Upstream, verdict: J
             verdict.add(REJECT, "RIG-OTHER", f"{org} may not {row.kind.removesuffix('d')} {columns} of rig {handle}")
 
 
-def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream, taken: Mapping[str, str]) -> str | None:
+def unfit_rig(
+    row: Mapping[str, Any], org: str, rigs: Mapping[str, Mapping[str, Any]], taken: Mapping[str, str]
+) -> str | None:
+    """Why `org` may not register this rig; `taken` are the handles that others have, by what spellings share."""
+    handle = str(row.get("handle"))
     if row.get("dolthub_org") != org:
         return f"{handle} is registered for {row.get('dolthub_org')}, but the fork is {org}'s"
     if not NAME.match(handle) or handle in RESERVED:
@@ -41,6 +45,6 @@ def _new_rig(row: Mapping[str, Any], handle: str, org: str, upstream: Upstream, 
     if (row.get("trust_level") or 0) > 1:
         return f"{handle} gives itself trust level {row.get('trust_level')}"
     parent = row.get("parent_rig")
-    if parent and upstream.rigs.get(parent, {}).get("dolthub_org") != org:
+    if parent and rigs.get(parent, {}).get("dolthub_org") != org:
         return f"{handle} names a parent that is not {org}'s"
     return None

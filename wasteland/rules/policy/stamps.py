@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from wasteland.errors import BadSignature
 from wasteland.models import RowDiff, loaded
 from wasteland.rules.lifecycle import same_person
 from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Judgement, Upstream
 from wasteland.rules.policy.signed import signed_as, unlike_signed
 from wasteland.trust.binding import check_stamp_row
+from wasteland.trust.envelope import Envelope, parse
 
 SEVERITIES = ("leaf", "branch", "root")
 
@@ -31,12 +33,37 @@ def judge_stamps(
 
 def _doubt(row: RowDiff, actor: str, everything: Sequence[RowDiff], upstream: Upstream) -> str | None:
     """Why a person should look at a stamp that breaks no rule; None where nothing speaks for it."""
-    mine, theirs = upstream.rigs.get(actor, {}), upstream.rigs.get(str(row.row.get("subject")), {})
-    if mine.get("dolthub_org") and mine.get("dolthub_org") == theirs.get("dolthub_org"):
-        return f"both rigs belong to {mine.get('dolthub_org')}"
-    if theirs.get("parent_rig") == actor or mine.get("parent_rig") == row.row.get("subject"):
+    subject = str(row.row.get("subject"))
+    near = akin(upstream.rigs.get(actor, {"handle": actor}), upstream.rigs.get(subject, {"handle": subject}))
+    return near or ("it is not signed here" if signed_as(row, everything) is None else None)
+
+
+def akin(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Why a rig is too near another to judge its work, by their rows of `rigs`; None where it is not.
+
+    The verb refuses such a stamp; a review of one that came all the same wants a person.
+    """
+    if one.get("dolthub_org") and one.get("dolthub_org") == other.get("dolthub_org"):
+        return f"both rigs belong to {one.get('dolthub_org')}"
+    if other.get("parent_rig") == one.get("handle") or one.get("parent_rig") == other.get("handle"):
         return "one of the rigs is the other's parent"
-    return "it is not signed here" if signed_as(row, everything) is None else None
+    return None
+
+
+def one_key(one: Iterable[Envelope], other: Iterable[Envelope]) -> bool:
+    """Whether two key logs name one key: two handles of one person, whatever else is said of them."""
+    return bool(_keys(one) & _keys(other))
+
+
+def _keys(events: Iterable[Envelope]) -> set[str]:
+    """The public keys that a key log names, verified or not: who lends somebody's name gains nothing by it."""
+    found = set()
+    for envelope in events:
+        try:
+            found.add(str(parse(envelope.payload)["predicate"]["key"]))
+        except (BadSignature, KeyError, TypeError):
+            continue  # no event; a reader of the log refuses it
+    return found
 
 
 def _bad_stamp(
@@ -49,6 +76,8 @@ def _bad_stamp(
         return f"stamp {said.get('id')} is in the name of {said.get('author')}, but {actor} wrote it"
     if same_person(actor, str(said.get("subject"))):
         return "nobody stamps their own work"
+    if one_key(upstream.key_events(actor), upstream.key_events(str(said.get("subject")))):
+        return f"{actor} and {said.get('subject')} have one key: nobody stamps their own work"
     if not str(said.get("subject")).isascii():
         return f"{said.get('subject')} is no handle: it may be made to look like another"
     if bad := _bad_scores(said):

@@ -26,6 +26,11 @@ ITEM_ID = re.compile(r"w-[A-Za-z0-9][A-Za-z0-9-]{0,61}\Z")
 STATUSES = frozenset({OPEN, CLAIMED, IN_REVIEW, COMPLETED, WITHDRAWN})
 
 
+def odd_id(item_id: str) -> str | None:
+    """Why no change of an item with this id is let through; None where its shape is one that items have."""
+    return None if ITEM_ID.match(item_id) else f"{item_id} is no id of an item"
+
+
 def judge_items(
     rows: Sequence[RowDiff],
     rest: Mapping[str, list[RowDiff]],
@@ -40,7 +45,7 @@ def judge_items(
         if row.new is None:
             verdict.add(REJECT, "WANT-GONE", f"{item_id} is deleted; items are withdrawn, not removed")
             continue
-        if row.new.get("status") not in STATUSES or not ITEM_ID.match(item_id):
+        if row.new.get("status") not in STATUSES or odd_id(item_id):
             verdict.add(REJECT, "WANT-STEP", f"{item_id} is no id of an item, or its status is none that items have")
             continue
         done = [c for c in upstream.completions.values() if c.get("wanted_id") == item_id]

@@ -15,6 +15,7 @@
         NotPermitted          9   a file or folder may not be read or written
       Locked                  8   another program holds what is needed
       Unwritten              74   what was asked is done, and its result could not be written
+      TimeUp                 75   what was waited for did not come in the time that was given
 
 `wl verify` has codes of its own (0 verified, 1 invalid, 2 unsigned, 3 cannot
 decide); so 2 and 3 are not used here.  Over budget (10) belongs to `gt`.
@@ -117,3 +118,10 @@ class Unwritten(WastelandError):
     """What was asked is done; only its result could not be written.  74 is EX_IOERR of sysexits.h."""
 
     exit_code = 74
+
+
+class TimeUp(WastelandError):
+    """What was waited for did not come within the time that was given.  75 is EX_TEMPFAIL of sysexits.h."""
+
+    exit_code = 75
+    retryable = True

@@ -170,3 +170,37 @@ def test_offline_a_refusal_says_by_which_state_it_was_judged(town, mode):
     finally:
         shutil.move(away, town.hub)
         bob.ok("config", "set", "mode", "pr")
+
+
+def test_the_next_steps_are_told_in_order_and_waited_for(town):
+    ada, bob = town.users["ada"], town.users["bob"]
+    mine, free = landed(ada, "post", "--title", "Do me"), landed(ada, "post", "--title", "Take me")
+    number = str(bob.json("claim", mine, "--for", "2h")["pull"]["number"])
+    told = [(one["do"], one["item"], one["command"]) for one in bob.json("me", "--next")["next"]]
+    renew, hand_in = ("renew", mine, f"wl renew {mine}"), ("hand-in", mine, f"wl done {mine} --evidence EVIDENCE")
+    assert told.index(renew) < told.index(hand_in) < told.index(("claim", free, f"wl claim {free}"))
+    assert bob.wl("watch", "--item", mine, "--until", "landed", "--once").code == 75
+    assert bob.wl("watch", "--item", mine, "--until", "changes", "--for", "1s", "--every", "1s").code == 75
+
+    bob.ok("done", mine, "--evidence", "words")
+    ada.ok("request-changes", number, "-m", "more words")
+    seen = bob.json("watch", "--item", mine, "--until", "changes", "--once")
+    assert seen["pull"] == int(number)
+    assert "more words" in seen["verdict"]["text"]
+    first = bob.json("me", "--next")["next"][0]
+    assert (first["do"], first["item"], first["pull"]) == ("answer", mine, int(number))
+    assert "more words" in first["why"]
+    assert "answer: " + mine in bob.ok("me", "--next")
+
+    ada.ok("merge", number)
+    assert bob.json("watch", "--item", mine, "--until", "landed", "--once")["status"] == "in_review"
+    assert bob.wl("watch", "--item", mine, "--until", "stamp", "--once").code == 75
+    ada.ok("merge", str(ada.json("accept", mine, "--quality", "4")["pull"]["number"]))
+    assert bob.json("watch", "--item", mine, "--until", "stamp", "--once")["stamp"]["subject"] == "bob"
+
+
+def test_a_change_whose_pull_request_was_closed_is_not_waited_for(town):
+    ada, bob = town.users["ada"], town.users["bob"]
+    item = landed(ada, "post", "--title", "Closed")
+    ada.ok("close", str(bob.json("claim", item)["pull"]["number"]))
+    assert bob.wl("watch", "--item", item, "--until", "landed", "--for", "1h").code == 5

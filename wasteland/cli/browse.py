@@ -178,13 +178,17 @@ def _evidence(manifest: dict[str, Any] | None) -> list[str]:
 
 @click.command("me")
 @click.option("--no-sync", is_flag=True, help="Do not ask upstream first.")
+@click.option("--next", "following", is_flag=True, help="Only what can be done now, in order, each with its command.")
 @verb
-def me_command(out: Out, no_sync: bool) -> None:
+def me_command(out: Out, no_sync: bool, following: bool) -> None:
     """Show what concerns this rig: claims, branches, reviews, completions, standing."""
     from wasteland.market import browse
 
     if not no_sync:
         refreshed(out)
+    if following:
+        _next(out)
+        return
     found = browse.mine(out.node)
     lines = [f"{show(found['handle'])}" + (f" ({', '.join(found['roles'])})" if found["roles"] else "")]
     for key, label in (("claimed", "Claimed"), ("branches", "On branches"), ("to_review", "Awaiting my review")):
@@ -196,6 +200,20 @@ def me_command(out: Out, no_sync: bool) -> None:
         lines += [f"    {show(c['wanted_id'])}  {show(c.get('evidence', ''))[:80]}" for c in found["completed"]]
     lines += ["", *standing_lines(found["standing"])]
     out.result(found, lines)
+
+
+def _next(out: Out) -> None:
+    """What this rig can do now: answer changes that were asked for, renew, hand in, claim."""
+    from wasteland.market.next_steps import next_steps
+
+    found = next_steps(out.node)
+    lines = []
+    for one in found:
+        about = f" (#{one.pull})" if one.pull else ""
+        lines += [f"  {one.do}: {show(one.item)}{about}  {show(one.title)}", f"      {show(one.why)}"]
+        lines.append(f"      {show(one.command)}")
+    value = {"schema_version": 1, "handle": out.node.handle, "next": [one.to_json() for one in found]}
+    out.result(value, ["Next:", *lines] if lines else ["Nothing to do: nothing is claimed, and nothing is open."])
 
 
 def standing_lines(standing: dict[str, Any]) -> list[str]:

@@ -46,10 +46,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--exec-limit", type=click.IntRange(1, 3600), default=60, show_default=True, help="Seconds for CMD.")
 @click.option("--listen", metavar="HOST:PORT", help="Receive webhooks here, and look when one comes.")
 @click.option("--secret-file", type=FILE, help="File with the secret of the webhooks.")
+@click.option("--item", metavar="ID", help="With --until: wait for this item only.")
+@click.option("--until", type=click.Choice(["landed", "changes", "stamp"]), help="With --item: what to wait for.")
 @verb
 def watch_command(
-    out: Out, save: str | None, saved: str | None, listing: bool, forget: str | None, **given: Any
-) -> None:
+    out: Out, save: str | None, saved: str | None, listing: bool, forget: str | None, item: str | None,
+    until: str | None, **given: Any,
+) -> None:  # fmt: skip
     """Wait for new items, pull requests that wait for you, and verdicts on your own.
 
     A line for each event, or with --json an object.  What was told is
@@ -57,13 +60,18 @@ def watch_command(
     was.  Delivery is at least once; an event told twice has the same id.  CMD
     runs without a shell, one at a time, and sees no tokens.  Webhooks carry
     the signature of `wl hub`, or come to /hook/SECRET.
+
+    --item ID --until landed, changes or stamp ends with 0 as soon as that is
+    so, and with 75 when the time of --for is up.
     """
     filters = {key: given.pop(key) for key in FILTERS}
     filters = {key: value for key, value in filters.items() if value is not None}
     if sum(map(bool, (save, saved, listing, forget))) > 1 or (filters and (saved or listing or forget)):
         raise Usage("--save, --saved, --list and --forget exclude each other, and only --save goes with filters")
     config = out.node.config
-    if listing:
+    if item is not None or until is not None:
+        _until(out, item, until, save or saved or listing or forget or filters, **given)
+    elif listing:
         _list(out, config)
     elif save is not None:
         _save(out, config, save, filters)
@@ -152,6 +160,24 @@ def _watch(
     watch = Watch(lambda: open_node(config.upstream), store, plan, tell, program, out.say, wake)
     with _stopped_by_signals(wake), _hooks(out, listen, secret_file, wake):
         watch.run()
+
+
+def _until(
+    out: Out, item: str | None, until: str | None, more: object, *, every: str | None, once: bool, lasting: str | None,
+    **given: object,
+) -> None:  # fmt: skip
+    """Wait for one thing of one item; TimeUp where it does not come."""
+    from wasteland.node.node import open_node
+    from wasteland.watch.until import wait_until
+
+    given["exec_limit"] = None  # it has a default
+    if item is None or until is None or more or any(given.values()):
+        raise Usage("--item and --until go together, and only with --for, --every or --once")
+    upstream = out.node.config.upstream
+    limit = 0.0 if once else seconds(lasting) if lasting else None
+    usual = seconds(every) if every else 30.0
+    found = wait_until(lambda: open_node(upstream), item, until, every=usual, lasting=limit, say=out.say)
+    out.result(found, [f"✓ {show(found['item'])}: {until}"])
 
 
 def seconds(text: str) -> float:

@@ -1,0 +1,80 @@
+"""Wait until something is true of one item: its change has landed, changes were asked for, it was stamped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wasteland.commons import completions, stamps, wanted
+from wasteland.errors import Conflict, TimeUp, WastelandError
+from wasteland.node import sync
+from wasteland.node.node import Node
+from wasteland.node.verdicts import CHANGES
+from wasteland.review.respond import verdicts
+
+LANDED, STAMP = "landed", "stamp"
+UNTIL = (LANDED, "changes", STAMP)
+
+
+def wait_until(
+    opened: Callable[[], Node],
+    text: str,
+    until: str,
+    *,
+    every: float,
+    lasting: float | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """What was seen, as soon as it is true; at once where it is so already.
+
+    TimeUp after `lasting` seconds; Conflict where it cannot come true any more.
+    A hub or upstream that does not answer is waited for, and said once.
+    """
+    deadline = time.monotonic() + lasting if lasting is not None else float("inf")
+    silent = False
+    while True:
+        node = opened()
+        try:
+            item, found = _look(node, text, until)
+            if found is not None:
+                return {"schema_version": 1, "item": item, "until": until, **found}
+        except WastelandError as error:
+            if not error.retryable or isinstance(error, Conflict):
+                raise
+            if not silent:
+                say(f"waiting until this passes: {error.message}")
+            silent = True
+        finally:
+            node.close()
+        if time.monotonic() >= deadline:
+            raise TimeUp(f"{text}: time is up, and {until} was not seen", about=text, hint=f"wl status {text}")
+        time.sleep(max(0.0, min(every, deadline - time.monotonic())))
+
+
+def _look(node: Node, text: str, until: str) -> tuple[str, dict[str, Any] | None]:
+    """The item's id, and what is to be told where it is true now."""
+    branch = sync.item_branch(node, text)
+    # The pull request first: it is closed after its rows have landed, so what is closed by now shows on main below.
+    own = node.db.is_branch(branch)
+    pull = node.hub.pull_from(node.fork_branch(branch), node.upstream_main) if own and node.hub else None
+    sync.refresh(node)
+    main = node.db.at("main")
+    item = text if own else wanted.resolve(main, text)
+    if until == STAMP:
+        done = completions.of_item(main, item)
+        stamp = stamps.get(main, done.stamp_id) if done and done.stamp_id else None
+        return item, {"stamp": stamp.to_json()} if stamp else None
+    landed = not own or sync.landed(node, branch)
+    if until == LANDED:
+        row = wanted.get(main, item)
+        if landed and row is not None:
+            return item, {"status": row.status, "commit": sync.upstream_head(node)}
+        if node.hub is not None and pull is None and node.config.mode == "pr":
+            raise Conflict(f"the pull request of {item} is closed, and it has not landed", about=item)
+        return item, None
+    if pull is None or landed:
+        return item, None
+    head = node.db.hash_of(branch)
+    said = [one for one in verdicts(node, pull) if one.kind == CHANGES and one.head == head]
+    return item, {"pull": pull.number, "verdict": said[-1].to_json()} if said else None

@@ -107,6 +107,8 @@ def _ask(program: Path) -> tuple[int, ...]:
 def environment(home: Path) -> dict[str, str]:
     """The whole environment of a Dolt process."""
     found = {name: os.environ[name] for name in PASSED if name in os.environ}
+    if not os.path.isfile(found.get("SSL_CERT_FILE", "")):  # Go would believe no certificate at all
+        found.pop("SSL_CERT_FILE", None)
     return found | {
         "DOLT_ROOT_PATH": str(home), "TZ": "UTC", "DOLT_USE_ADAPTIVE_ENCODING": "false", "NO_COLOR": "1",
     }  # fmt: skip

@@ -197,11 +197,11 @@ def probe(url: str, reach: Reach, headers: Mapping[str, str] | None = None) -> A
 
 
 def _ask(url: str, reach: Reach, *, read: bool, headers: Mapping[str, str] | None = None) -> Answer:
-    import httpx2
+    from wasteland.hub.rest.network import trust as believed
 
     target = _target(url, reach)
     deadline = time.monotonic() + reach.seconds
-    trust = httpx2.create_ssl_context() if reach.cafile is None else ssl.create_default_context(cafile=reach.cafile)
+    trust = believed(url) if reach.cafile is None else ssl.create_default_context(cafile=reach.cafile)
     for _ in range(REDIRECTS + 1):
         answer, moved = _once(target, reach, deadline, trust, headers or {}, read=read)
         if moved is None:

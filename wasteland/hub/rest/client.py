@@ -22,6 +22,7 @@ import httpx2
 
 from wasteland.errors import NotFound, Unauthenticated, Unreachable
 from wasteland.hub import Branch, Comment
+from wasteland.hub.rest.network import proxy_for, trust
 from wasteland.hub.rest.shapes import EPOCH, Summary, plain, time_of
 from wasteland.text import show
 
@@ -154,7 +155,8 @@ class Wire:
         self._turn = threading.BoundedSemaphore(AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
         self._client = httpx2.Client(
-            transport=transport, trust_env=True, timeout=httpx2.Timeout(30.0, connect=10.0),
+            transport=transport, trust_env=False, proxy=proxy_for(api), verify=trust(api),
+            timeout=httpx2.Timeout(30.0, connect=10.0),
             limits=httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
             headers={"accept": "application/json", "user-agent": "wasteland"},
         )  # fmt: skip

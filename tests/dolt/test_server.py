@@ -199,6 +199,12 @@ def test_the_folder_is_its_owners_alone(server):
     with pytest.raises(Misconfigured):
         ask(server)
     server.folder.chmod(0o700)
+    if os.getuid() == 0:
+        os.chown(server.folder, 12345, 12345)
+        with pytest.raises(Misconfigured, match="belongs to another user") as caught:
+            server.connect("node")
+        assert "chmod" not in str(caught.value.hint)
+        os.chown(server.folder, 0, 0)
 
 
 def test_a_long_path_listens_in_tmp(template, tmp_path):

@@ -395,7 +395,12 @@ def _private(folder: Path) -> None:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if found.st_uid != os.getuid():
+        raise Misconfigured(
+            f"{folder} belongs to another user (number {found.st_uid}), not to the one who runs this ({os.getuid()})",
+            about=str(folder), hint="run the command as that user; with sudo: sudo -u USER -H wl …",
+        )  # fmt: skip
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise Misconfigured(
             f"{folder} must be a folder of yours that nobody else can enter",
             about=str(folder),

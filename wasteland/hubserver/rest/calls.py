@@ -28,7 +28,7 @@ class Call:
         """The body as a JSON object; Usage where it is not one."""
         try:
             found = json.loads(self.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the second: very many lists within each other
             raise Usage("the body is not JSON") from None
         if not isinstance(found, dict):
             raise Usage("the body is not a JSON object")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.token import APIS, MOST, TokenOnly
+from tests.bench.token_only import APIS, MOST, TokenOnly
 
 
 @pytest.mark.long

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def sleepers(here):
             if str(here.folder).encode() in words:
                 found.append(int(entry))
     return found
+
+
+def ended(here, seconds=10):
+    """Whether none of them is left, soon: the kernel ends a killed box's processes when it gets to them."""
+    until = time.monotonic() + seconds
+    while sleepers(here) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not sleepers(here)
 
 
 class Place:

@@ -131,4 +131,4 @@ def test_what_would_open_the_box_is_not_bound(home_town):
             with pytest.raises(Refused):
                 towns.check_bind(town, path)
         with pytest.raises(NotFound):
-            towns.check_bind(town, "/nonexistent")
+            towns.check_bind(town, str(home_town.root / "nowhere"))

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from conftest import git, sleepers
+from conftest import ended, git
 
 from gastown import agent
 from gastown.models import MergeState, Phase, RunState
@@ -26,7 +26,7 @@ def holds(here, bead="gt-1"):
         town.ledger.verify()
         assert not (set(os.listdir(town.run_folder(landed[0].run))) & {"in", "work"})
     assert git(here.origin, "rev-list", "--count", "--merges", "main") == "1"
-    assert not sleepers(here)
+    assert ended(here)
 
 
 def test_the_sweep_knows_every_step(home_town):
@@ -61,10 +61,7 @@ def test_a_killed_agent_is_lost_and_the_bead_goes_on(home_town):
         Supervisor(town).tick()
         run = town.ledger.runs()[0]
         os.kill(run.pid, signal.SIGKILL)
-    until = time.monotonic() + 5
-    while sleepers(home_town) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not sleepers(home_town), "the box dies with its shim"
+    assert ended(home_town), "the box dies with its shim"
     home_town.up()
     assert [run.state for run in home_town.runs()] == [RunState.LOST, RunState.DONE]
     assert (home_town.bead().attempts, home_town.bead().losses) == (0, 1)

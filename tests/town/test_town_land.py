@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import GATE, Place, git, sleepers
+from conftest import GATE, Place, ended, git
 
 from gastown import clone, refinery
 from gastown.errors import Conflict, Refused, Unreachable
@@ -163,7 +163,7 @@ def test_a_run_over_its_budget_is_killed_with_its_children(home_town):
     assert (bead.phase, bead.held_for) == (Phase.HELD, "budget")
     assert "killed: budget" in bead.reason
     assert home_town.runs()[0].state is RunState.KILLED
-    assert not sleepers(home_town)
+    assert ended(home_town)
 
 
 def test_a_gate_over_its_budget_is_red(place, boxed):
@@ -184,7 +184,7 @@ def test_down_without_a_supervisor_ends_the_runs_and_spends_no_attempt(home_town
     bead = home_town.bead()
     assert (bead.phase, bead.attempts, bead.losses) == (Phase.READY, 0, 0)
     assert home_town.runs()[0].state is RunState.KILLED
-    assert not sleepers(home_town)
+    assert ended(home_town)
 
 
 def test_cancel_kills_the_run(home_town):
@@ -194,7 +194,7 @@ def test_cancel_kills_the_run(home_town):
     home_town.gt("cancel", "gt-1", "--reason", "not needed")
     home_town.up()
     assert home_town.bead().phase is Phase.CANCELLED
-    assert not sleepers(home_town)
+    assert ended(home_town)
 
 
 def test_there_is_one_supervisor(home_town):

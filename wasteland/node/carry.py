@@ -83,9 +83,12 @@ def _may_write(node: Node, remote: str) -> bool:
 
 
 def _carried(node: Node, remote: str, branch: str, force: bool) -> str:
-    if branch == MAIN:
-        return _onto_main(node, remote)
-    return _rows_to(node, remote, branch, branch, force)
+    try:
+        return _onto_main(node, remote) if branch == MAIN else _rows_to(node, remote, branch, branch, force)
+    except Refused as error:
+        if _may_write(node, remote):
+            raise
+        raise Unauthenticated(error.message, about=error.about, hint="wl doctor says which right is missing") from error
 
 
 def _onto_main(node: Node, remote: str) -> str:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from wasteland.dolt import binary
-from wasteland.dolt.database import Database, MergeConflict, NothingChanged, PushRejected
+from wasteland.dolt.changes import NothingChanged
+from wasteland.dolt.database import Database, PushRejected
+from wasteland.dolt.history import MergeConflict
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
 

@@ -225,7 +225,7 @@ def _stat(seen: Any) -> list[str]:
 
 
 def _full(seen: Any) -> list[str]:
-    from wasteland.dolt.database import told
+    from wasteland.dolt.history import told
     from wasteland.models import jsonable
     from wasteland.review.judge import cells
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wasteland.commons.signatures import envelopes
-from wasteland.dolt.database import Database, identifier
+from wasteland.dolt.database import Database
+from wasteland.dolt.session import identifier
 from wasteland.models import JSON_COLUMNS, KEYS, jsonable, loaded
 from wasteland.trust.envelope import Envelope
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wasteland.dolt.database import Database, identifier
+from wasteland.dolt.database import Database
+from wasteland.dolt.session import identifier
 from wasteland.errors import Conflict
 from wasteland.models import KEYS, VOLATILE, RowDiff
 

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from wasteland.dolt.database import identifier
+from wasteland.dolt.session import identifier
 from wasteland.errors import WastelandError
 from wasteland.models import KEYS, RowDiff
 

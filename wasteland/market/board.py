@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wasteland.commons import completions, leases, new_id, signatures, stamps, wanted
-from wasteland.dolt.database import Database, NothingChanged
+from wasteland.dolt.changes import NothingChanged
+from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused, Usage
 from wasteland.market.propose import Outcome, as_it_is, land, on_item, permitted
 from wasteland.models import CONTENT, Completion, Stamp

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
-from wasteland.dolt.database import Commit, Database
+from wasteland.dolt.database import Database
+from wasteland.dolt.history import Commit
 from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
 from wasteland.market.propose import facts, resolve

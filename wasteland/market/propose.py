@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
-from wasteland.dolt.database import Database, NothingChanged, PushRejected
+from wasteland.dolt.changes import NothingChanged
+from wasteland.dolt.database import Database, PushRejected
 from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
 from wasteland.local.steps import step

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from wasteland.dolt.database import NothingChanged
+from wasteland.dolt.changes import NothingChanged
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.node import proposals, sync
 from wasteland.node.node import Node

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wasteland.dolt.database import MergeConflict, told
+from wasteland.dolt.history import MergeConflict, told
 from wasteland.errors import WastelandError
 from wasteland.hub import Pull
 from wasteland.local.config import write_json

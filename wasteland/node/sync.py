@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from wasteland.commons import wanted
-from wasteland.dolt.database import MergeConflict, PushRejected
+from wasteland.dolt.database import PushRejected
+from wasteland.dolt.history import MergeConflict
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.hub import Pull
 from wasteland.models import VOLATILE, RowDiff

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 
 from wasteland.commons import schema
-from wasteland.dolt.database import Database, identifier
+from wasteland.dolt.database import Database
+from wasteland.dolt.session import identifier
 from wasteland.errors import Refused, WastelandError
 from wasteland.models import TableDiff
 from wasteland.node.node import Node

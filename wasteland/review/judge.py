@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wasteland.commons import leases, signatures
-from wasteland.dolt.database import MergeConflict
+from wasteland.dolt.history import MergeConflict
 from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.hub import Pull

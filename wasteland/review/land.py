@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from wasteland.dolt.database import MergeConflict, PushRejected, told
+from wasteland.dolt.database import PushRejected
+from wasteland.dolt.history import MergeConflict, told
 from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN

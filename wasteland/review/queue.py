@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wasteland.commons import wanted
-from wasteland.dolt.database import told
+from wasteland.dolt.history import told
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
 from wasteland.local import config as configuration

@@ -11,7 +11,7 @@ from wasteland.dolt import binary
 from wasteland.hub import OPEN as OPEN_PULL
 from wasteland.hub import Branch
 from wasteland.market import browse
-from wasteland.node import sync
+from wasteland.node import landing
 from wasteland.node.forks import remote_of
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import BY_VERB, NONE, Item, judge
@@ -41,10 +41,10 @@ def unexplained(node: Node) -> list[str]:
 
 
 def _roles(node: Node) -> dict[str, frozenset[str]]:
-    from wasteland.node import identity
+    from wasteland.node import roles
 
     handles = [str(row["handle"]) for row in node.db.at("main").rows("SELECT handle FROM rigs")]
-    return {handle: identity.roles_of(node, handle) for handle in handles}
+    return {handle: roles.roles_of(node, handle) for handle in handles}
 
 
 def _walk(node: Node, row: dict[str, Any], roles: dict[str, frozenset[str]]) -> None:
@@ -94,9 +94,9 @@ def landed_leftovers(node: Node, orgs: list[str]) -> list[str]:
         remote = remote_of(node, Branch(org, node.config.db, "main"))
         node.db.fetch(remote)
         for name, head in node.db.remote_branches(remote).items():
-            if name.startswith("wl/") and sync.landed_as(node, head):
+            if name.startswith("wl/") and landing.landed_as(node, head):
                 found.append(f"{org}:{name}")
-            sources.discard(f"{org}/{node.config.db}:{name}") if not sync.landed_as(node, head) else None
+            sources.discard(f"{org}/{node.config.db}:{name}") if not landing.landed_as(node, head) else None
     return found + [f"open pull request of {source}" for source in sources]
 
 

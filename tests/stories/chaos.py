@@ -37,7 +37,7 @@ from wasteland.hub import MERGED, Pull
 from wasteland.local.config import Paths
 from wasteland.local.journal import Journal
 from wasteland.market import board
-from wasteland.node import identity, sync
+from wasteland.node import levelling, standing, verifying
 from wasteland.node.node import Node, open_node
 from wasteland.review import land
 from wasteland.trust.statements import Link
@@ -179,7 +179,7 @@ class Arena:
     def level(self, user: User) -> None:
         """Have `user` see what upstream holds; in wild-west mode a verb does not look by itself."""
         with node_of(user) as node:
-            sync.refresh(node)
+            levelling.refresh(node)
 
     def undisturbed(self, who: str, verb: str, item: Item, log: Path) -> tuple[dict[str, float], float]:
         """Type `verb` and let it be; the steps that it passed and when it began."""
@@ -341,7 +341,7 @@ class Arena:
             whole(view, name)
             for table in ("completions", "stamps"):
                 for row in view.rows(f"SELECT id FROM {table} ORDER BY id DESC LIMIT 3"):
-                    report = identity.verify(self.eye, table[:-1], str(row["id"]), view)
+                    report = verifying.verify(self.eye, table[:-1], str(row["id"]), view)
                     assert report.verdict is Verdict.VERIFIED, f"{name}: {report}"
         with node_of(user) as node:
             clean(node)
@@ -459,7 +459,7 @@ def clean(node: Node) -> None:
 
 def journal(node: Node, published: set[str]) -> None:
     """The journal is one chain without a gap, and nothing that others can see was taken back in it."""
-    urn = identity.wasteland_id(node)
+    urn = standing.wasteland_id(node)
     kept = Journal(node.paths.keys / f"{node.handle}.journal")
     chain = sorted([*kept.entries(urn), *kept.unpublished(urn)], key=lambda entry: entry.seq)
     link = Link(0)
@@ -643,7 +643,7 @@ def board_of(poster: User, count: int) -> list[str]:
 def claimed(user: User) -> dict[str, str]:
     """Who holds each claimed item, by upstream's main."""
     with node_of(user) as node:
-        view = node.db.at(sync.refresh(node))
+        view = node.db.at(levelling.refresh(node))
         rows = view.rows("SELECT id, claimed_by FROM wanted WHERE status = 'claimed'")
         whole(view, "upstream")
         clean(node)

@@ -21,7 +21,7 @@ from wasteland.errors import Conflict, Unreachable
 from wasteland.local.config import Paths
 from wasteland.market import board, browse
 from wasteland.member import join
-from wasteland.node import identity, proposals, sync
+from wasteland.node import proposals, sync, verifying
 from wasteland.node.node import Node, open_node
 from wasteland.review import judge, land, queue, respond
 
@@ -187,7 +187,7 @@ def settled(served: Served) -> None:
         "wl post", "wl claim", "wl done", "wl reject", "wl done", "wl accept"
     ]  # fmt: skip
     assert card.stamp is not None
-    assert identity.verify(ada, "stamp", card.stamp.id).verdict.name == "VERIFIED"
+    assert verifying.verify(ada, "stamp", card.stamp.id).verdict.name == "VERIFIED"
     assert acme.db.hash_of("main") == ada.db.hash_of("main")
     everything = acme.hub.pulls("acme", "commons", state=None)
     sources = [str(one.source) for one in everything if one.state == "open"]

@@ -18,7 +18,7 @@ from wasteland.errors import Conflict, NotFound, Usage
 from wasteland.local.config import Paths
 from wasteland.member.fork import join_remote, prepare_git, remote_url
 from wasteland.models import RowDiff
-from wasteland.node import identity
+from wasteland.node import roles, standing, verifying
 from wasteland.node.node import Node, open_node
 from wasteland.rules.policy.findings import Upstream
 from wasteland.rules.policy.pull_request import judge
@@ -135,10 +135,10 @@ def test_a_fork_has_its_own_id_and_roles_and_its_parents_history(place, fork, op
     known = parents.parent(main)
 
     assert known.upstream == PARENT
-    assert known.wasteland == identity.wasteland_id(parent) != identity.wasteland_id(node)
+    assert known.wasteland == standing.wasteland_id(parent) != standing.wasteland_id(node)
     assert node.db.merge_base("main", "parent/main") == known.base
-    assert identity.roles_of(node, "worker") == {"root", "maintainer", "validator"}
-    assert identity.roles_of(node, "poster") == frozenset()
+    assert roles.roles_of(node, "worker") == {"root", "maintainer", "validator"}
+    assert roles.roles_of(node, "poster") == frozenset()
     assert main.value("SELECT COUNT(*) FROM wl_roles") == 1
     assert main.value("SELECT trust_level FROM rigs WHERE handle = 'poster'") == 0
     assert main.value("SELECT dolthub_org FROM rigs WHERE handle = 'worker'") == "own"
@@ -161,7 +161,7 @@ def test_the_parents_stamps_verify_as_the_parents(place, fork, opened):
     name = fork("stamps")
     said = place.worker.ok("verify", "stamp", place.stamp, "--wasteland", name)
     assert said.startswith("VERIFIED")
-    assert f"{identity.wasteland_id(opened(place.worker, PARENT))}  from {PARENT}" in said
+    assert f"{standing.wasteland_id(opened(place.worker, PARENT))}  from {PARENT}" in said
     assert place.worker.json("verify", "--all", "--wasteland", name)["counts"] == {
         "verified": 2, "invalid": 0, "unsigned": 0, "undecided": 0,
     }  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_stamp_of_the_parents_that_was_changed_here_is_invalid(place, fork, op
     node = opened(place.worker, fork("forged"))
     with node.db.change("forge"):
         node.db.run("UPDATE stamps SET valence = '{\"quality\": 5}' WHERE id = :id", id=place.stamp)
-    assert identity.verify(node, "stamp", place.stamp).verdict is Verdict.INVALID
+    assert verifying.verify(node, "stamp", place.stamp).verdict is Verdict.INVALID
 
 
 def test_what_was_signed_for_another_wasteland_does_not_pass_as_the_parents(place, fork, opened):
@@ -182,7 +182,7 @@ def test_what_was_signed_for_another_wasteland_does_not_pass_as_the_parents(plac
     place.worker.ok("done", item, "--evidence", "x", "--wasteland", name)
     node = opened(place.worker, name)
     row = node.db.row("SELECT id, block_hash FROM completions WHERE wanted_id = :id", id=item)
-    assert identity.verify(node, "completion", row["id"]).verdict is Verdict.VERIFIED
+    assert verifying.verify(node, "completion", row["id"]).verdict is Verdict.VERIFIED
     known = parents.parent(node.db.at("main"))
     found = {
         "wl_attestations": [
@@ -194,7 +194,7 @@ def test_what_was_signed_for_another_wasteland_does_not_pass_as_the_parents(plac
     with node.db.change("lay aside"):
         node.db.run("DELETE FROM wl_parent_key_events WHERE handle = 'worker'")
         assert parents.keep_signed(node.db, known.wasteland, found) == 2
-    report = identity.verify(node, "completion", row["id"])
+    report = verifying.verify(node, "completion", row["id"])
     assert report.verdict is Verdict.INVALID
     assert report.checks[0].detail.endswith(f"from {PARENT}")
 
@@ -203,7 +203,7 @@ def test_no_pull_request_may_hold_rows_of_the_parents():
     upstream = Upstream("urn:x", {"ada": {"handle": "ada", "dolthub_org": "ada-org"}}, {}, lambda _: frozenset(), list)
     for table in ("wl_parent_attestations", "wl_parent_key_events", "wl_parent_rows", "_meta"):
         rows = [RowDiff(table, None, {"handle": "ada", "key": "parent_wasteland"})]
-        assert judge(rows, "ada-org", upstream, identity.check).verdict == "reject"
+        assert judge(rows, "ada-org", upstream, standing.check).verdict == "reject"
 
 
 def test_only_the_recorded_and_pinned_parent_counts(place, fork, opened):
@@ -212,15 +212,15 @@ def test_only_the_recorded_and_pinned_parent_counts(place, fork, opened):
     with node.db.change("another id"):
         node.db.run("UPDATE wl_parent_attestations SET wasteland = :urn", urn=other)
         node.db.run("UPDATE wl_parent_key_events SET wasteland = :urn", urn=other)
-    assert identity.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
+    assert verifying.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
     pinned = node.config.node.pop("parents")
-    assert identity.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
+    assert verifying.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
     node.config.node["parents"] = pinned
     with node.db.change("recorded, and not pinned"):
         node.db.run("UPDATE _meta SET value = :urn WHERE `key` = 'parent_wasteland'", urn=other)
-    assert identity.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
+    assert verifying.verify(node, "stamp", place.stamp).verdict is Verdict.UNDECIDED
     node.config.node["parents"] = [other]
-    assert identity.verify(node, "stamp", place.stamp).verdict is Verdict.INVALID
+    assert verifying.verify(node, "stamp", place.stamp).verdict is Verdict.INVALID
 
 
 def test_the_parents_maintainer_is_nobody_in_the_fork(place, fork):
@@ -333,7 +333,7 @@ def test_members_join_and_work_in_a_git_repository(place, fork, opened):
     lost = place.worker.wl("claim", first, "--wasteland", name)
     assert lost.code == 6
     assert place.worker.json("status", second, "--wasteland", name)["item"]["posted_by"] == "member"
-    assert identity.roles_of(opened(member, name), "worker") == {"root", "maintainer", "validator"}
+    assert roles.roles_of(opened(member, name), "worker") == {"root", "maintainer", "validator"}
     assert member.ok("verify", "stamp", place.stamp, "--wasteland", name).startswith("VERIFIED")
 
 
@@ -732,7 +732,7 @@ def test_several_wastelands_must_be_told_apart(place, fork):
 
 def test_what_is_kept_of_the_parent_is_what_it_had(place, fork, opened):
     node, parent = opened(place.worker, fork("exact")), opened(place.worker, PARENT)
-    urn = identity.wasteland_id(parent)
+    urn = standing.wasteland_id(parent)
     for handle in ("poster", "worker"):
         ours = parents.of_signer(node.db, handle, wasteland=urn)
         assert {one.sha256 for one in ours} == {one.sha256 for one in signatures.of_signer(parent.db, handle)}

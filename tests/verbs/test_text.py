@@ -208,10 +208,10 @@ def test_evidence_is_stored_or_refused(node):
 
 
 def _verified(node):
-    from wasteland.node import identity
+    from wasteland.node import verifying
 
     ids = node.db.rows("SELECT id FROM completions WHERE completed_by = 'poster' AND block_hash IS NOT NULL")
-    return [(row["id"], identity.verify(node, "completion", row["id"])) for row in ids]
+    return [(row["id"], verifying.verify(node, "completion", row["id"])) for row in ids]
 
 
 def test_a_stamps_words_are_stored_or_refused(node):

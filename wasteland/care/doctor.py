@@ -13,7 +13,7 @@ from wasteland.dolt import binary
 from wasteland.errors import WastelandError
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths
-from wasteland.node import identity, sync
+from wasteland.node import levelling, roles
 from wasteland.node.node import Node, open_node
 from wasteland.node.upgrade import version
 from wasteland.rules import lease
@@ -116,10 +116,10 @@ def _key(node: Node, fix: bool) -> Finding:
 
 
 def _roles(node: Node, fix: bool) -> Finding:
-    document = identity.roles_document(node)
+    document = roles.roles_document(node)
     if document is None:
         return Finding(WARNING, "roles", "this commons has none: only posters may accept")
-    held = ", ".join(sorted(identity.roles_of(node, node.handle))) or "no role"
+    held = ", ".join(sorted(roles.roles_of(node, node.handle))) or "no role"
     return Finding(OK, "roles", f"version {document['version']}; {node.handle} holds {held}")
 
 
@@ -149,7 +149,7 @@ def _upstream(node: Node, fix: bool) -> Finding:
     if not node.has_remotes:
         return Finding(OK, "upstream", "none: this wasteland is on this machine only")
     try:
-        head = sync.refresh(node)
+        head = levelling.refresh(node)
     except WastelandError as error:
         return Finding(FAILURE, "upstream", error.message, hub_check.hint_of(error) or hub_check.reading(error))
     return Finding(OK, "upstream", f"{node.config.upstream} at {head}")

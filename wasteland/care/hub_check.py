@@ -15,7 +15,7 @@ from wasteland.errors import Conflict, NotFound, Unauthenticated, Unreachable, W
 from wasteland.hub import OPEN, Pull
 from wasteland.hub.credentials import dolt_key, find_token, selected_key
 from wasteland.market import propose
-from wasteland.node import carry, sync
+from wasteland.node import carry, landing, levelling, sync
 from wasteland.node import proposals as inbox
 from wasteland.node.node import Node, hub_base
 from wasteland.text import masked, show
@@ -197,7 +197,7 @@ def _fork(node: Node, fix: bool) -> Finding:
         )  # fmt: skip
     except WastelandError as error:
         return Finding(FAILURE, "fork", error.message, hint_of(error) or reading(error))
-    theirs, upstream = db.find("origin/main"), sync.upstream_head(node)
+    theirs, upstream = db.find("origin/main"), levelling.upstream_head(node)
     if theirs is None:
         return Finding(FAILURE, "fork", f"{name} has no branch main", "wl doctor --fix") if not fix else _leveled(node)
     if db.merge_base(theirs, upstream) is None:
@@ -211,7 +211,7 @@ def _fork(node: Node, fix: bool) -> Finding:
         return Finding(WARNING, "fork", f"the main of {name} has commits of its own", "nothing of ours needs them gone")
     if fix:
         return _leveled(node)
-    lags = node.clock().timestamp() - node.config.node.get("leveled_at", 0) < sync.LAG
+    lags = node.clock().timestamp() - node.config.node.get("leveled_at", 0) < levelling.LAG
     how = "it may lag for some minutes" if lags else "wl sync --level"
     return Finding(OK if lags else WARNING, "fork", f"{name}, behind upstream", how)
 
@@ -233,7 +233,7 @@ def _make_again(node: Node) -> Finding:
     try:
         hub.wait(hub.fork(config.org, config.db, config.fork_org))
         node.db.fetch("origin")
-        pushed = [branch for branch in _own(node) if not sync.landed(node, branch)]
+        pushed = [branch for branch in _own(node) if not landing.landed(node, branch)]
         for branch in pushed:
             carry.push(node, "origin", branch)
     except WastelandError as error:
@@ -244,7 +244,7 @@ def _make_again(node: Node) -> Finding:
 def _leveled(node: Node) -> Finding:
     """Bring the fork's main level."""
     before = len(node.notices)
-    sync.level_fork(node)
+    levelling.level_fork(node)
     if len(node.notices) > before:
         return Finding(WARNING, "fork", node.notices.pop(), "")
     return Finding(OK, "fork", f"{node.config.fork_org}/{node.config.fork_db}, brought level with upstream")
@@ -259,7 +259,7 @@ def _waiting(node: Node, fix: bool) -> Iterator[Finding]:
     """The open pull requests: which have landed already, and which of this rig's branches has none."""
     try:
         proposals = inbox.inbox(node, fetch=False)
-        lacking = [b for b in _own(node) if not sync.landed(node, b)]
+        lacking = [b for b in _own(node) if not landing.landed(node, b)]
         lacking = [b for b in lacking if str(node.fork_branch(b)) not in {p.source for p in proposals}]
         if lacking and fix and node.config.mode == "pr":
             lacking = [branch for branch in lacking if not _offered(node, branch)]

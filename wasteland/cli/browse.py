@@ -19,10 +19,10 @@ VIEWS = ("", "all", "mine", "upstream")
 
 def refreshed(out: Out) -> None:
     """Bring the clone level, or say that what follows is as of the last sync."""
-    from wasteland.node import proposals, sync
+    from wasteland.node import levelling, proposals
 
     try:
-        sync.refresh(out.node)
+        levelling.refresh(out.node)
         if out.node.config.mode == "pr" and out.node.hub is not None:
             proposals.inbox(out.node, fetch=False)
     except (NotFound, Unreachable, Unauthenticated) as error:

@@ -25,10 +25,10 @@ COLUMNS = (("#", 5), ("AGE", 7), ("RIG", 16), ("DOES", 18), ("STATE", 10), ("TIT
 @verb
 def inbox_command(out: Out, md: bool, no_fetch: bool) -> None:
     """List the open pull requests: age, rig, what each does, whether it merges."""
-    from wasteland.node import proposals, sync
+    from wasteland.node import levelling, proposals
 
     _one_format(out, md)
-    sync.refresh(out.node)
+    levelling.refresh(out.node)
     found = proposals.inbox(out.node, fetch=not no_fetch)
     now = out.node.clock()
     rows = [

@@ -21,9 +21,9 @@ def role_command() -> None:
 @verb
 def list_roles(out: Out) -> None:
     """Show the signed roles document."""
-    from wasteland.node import identity
+    from wasteland.node import roles
 
-    document = identity.roles_document(out.node)
+    document = roles.roles_document(out.node)
     if document is None:
         out.result({"schema_version": 1, "version": 0, "roles": {}}, ["This commons has no roles document."])
         return
@@ -52,13 +52,13 @@ def remove_role(out: Out, role: str, handle: str) -> None:
 
 
 def _change(out: Out, role: str, handle: str, *, add: bool) -> None:
-    from wasteland.node import identity, sync
+    from wasteland.node import landing, levelling, roles
 
     node = out.node
-    sync.refresh(node)
+    levelling.refresh(node)
     words = "add" if add else "remove"
-    version = sync.landing(
-        node, f"wl role {words}: {role} {handle}", lambda: identity.change_roles(node, role, handle, add=add), push=True
+    version = landing.landing(
+        node, f"wl role {words}: {role} {handle}", lambda: roles.change_roles(node, role, handle, add=add), push=True
     )
     found = {"schema_version": 1, "version": version, "role": role, "handle": handle, "added": add}
     gained = "is now" if add else "is no longer"
@@ -76,7 +76,7 @@ def verify_command(out: Out, kind: str | None, row_id: str | None, everything: b
 
     Exit code 0 verified, 1 invalid, 2 unsigned, 3 cannot decide.
     """
-    from wasteland.node import current, identity
+    from wasteland.node import current, verifying
 
     if sum((kind is not None, everything, last is not None)) > 1:
         raise Usage("wl verify takes one of: stamp ID, completion ID, --all, --last N")
@@ -88,7 +88,7 @@ def verify_command(out: Out, kind: str | None, row_id: str | None, everything: b
         return
     if row_id is None or kind not in ("stamp", "completion"):
         raise Usage("wl verify takes: stamp ID, completion ID, --all, or --last N")
-    report = current.judged(out.node, lambda: identity.verify(out.node, kind, row_id))
+    report = current.judged(out.node, lambda: verifying.verify(out.node, kind, row_id))
     lines = [*report.lines(), f"exit {report.verdict.exit_code}"]
     out.result({"schema_version": 1, "kind": kind, **report.to_json()}, lines)
     _leave(out, report.verdict.exit_code)
@@ -102,10 +102,10 @@ def _leave(out: Out, code: int) -> None:
 
 
 def _all(out: Out) -> None:
-    from wasteland.node import identity
+    from wasteland.node import verifying
     from wasteland.trust.verification import Verdict
 
-    found = identity.verify_all(out.node)
+    found = verifying.verify_all(out.node)
     counts = Counter(report.verdict for _, report in found)
     bad: dict[str, str] = {}
     for kind, report in found:
@@ -146,11 +146,11 @@ def _commits(out: Out, last: int) -> None:
 def leaderboard_command(out: Out, limit: int) -> None:
     """Rank rigs by their verified stamps; unsigned and invalid ones weigh nothing."""
     from wasteland.cli.output import cell
-    from wasteland.node import identity
+    from wasteland.node import verifying
 
     if not 1 <= limit <= 100:
         raise Usage(f"invalid limit {limit}: must be 1-100")
-    found = identity.leaderboard(out.node)[:limit]
+    found = verifying.leaderboard(out.node)[:limit]
     lines = [f"  {'#':>3} {'RIG':<24} {'DONE':>5} {'VERIFIED':>8} {'QUALITY':>8} {'RELIAB':>8} {'CREATIV':>8}"]
     for number, one in enumerate(found, 1):
         scores = [

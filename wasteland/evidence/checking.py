@@ -16,9 +16,10 @@ from wasteland.evidence.gitread import Scratch, Source
 from wasteland.evidence.making import digested
 from wasteland.market.propose import resolve
 from wasteland.models import Completion
-from wasteland.node import current, identity
+from wasteland.node import current, signing, verifying
+from wasteland.node.landing import landed
 from wasteland.node.node import Node
-from wasteland.node.sync import item_branch, landed
+from wasteland.node.sync import item_branch
 from wasteland.text import show
 from wasteland.trust.binding import evidence_matches
 from wasteland.trust.envelope import COMPLETION, checked_statement, kind_of
@@ -81,13 +82,13 @@ def find(node: Node, what: str) -> Evidence:
     not one that this program can read.
     """
     completion, db = current.judged(node, lambda: _completion(node, what))
-    report = identity.verify(node, "completion", completion.id, db)
+    report = verifying.verify(node, "completion", completion.id, db)
     told = next((one for one in report.checks if one.decides and one.ok is not True), None)
     states = {Verdict.VERIFIED: SAME, Verdict.INVALID: CHANGED}
     detail = told.detail if told else f"signed by {completion.completed_by}"
     signature = Part("signature", states.get(report.verdict, UNCHECKED), detail)
     forged = any(one.name == "signature" and one.ok is False for one in report.checks)
-    said = None if forged else identity.signed_payload(db, completion.id, completion.block_hash)
+    said = None if forged else signing.signed_payload(db, completion.id, completion.block_hash)
     if said is None:
         return Evidence(completion, signature, None)
     if kind_of(checked_statement(said)) != COMPLETION:

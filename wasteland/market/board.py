@@ -17,7 +17,7 @@ from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused, Usage
 from wasteland.market.propose import Outcome, as_it_is, land, on_item, permitted
 from wasteland.models import CONTENT, Completion, Stamp
-from wasteland.node import identity
+from wasteland.node import signing, standing, verifying
 from wasteland.node.node import Node
 from wasteland.rules.lease import duration
 from wasteland.rules.lifecycle import Item
@@ -196,12 +196,12 @@ def done(
 
         def statement(chain: Link, me: Party) -> dict[str, Any]:
             return completion_statement(
-                wasteland=identity.wasteland_id(node, db), completion=made.id, author=me, wanted=item.id,
+                wasteland=standing.wasteland_id(node, db), completion=made.id, author=me, wanted=item.id,
                 wanted_sha256=wanted_digest(row), evidence=facts, sandbox_level=box[0], sandbox_network=box[1],
                 issued_at=now, chain=chain,
             )  # fmt: skip
 
-        envelope = identity.attest(node, db, statement)
+        envelope = signing.attest(node, db, statement)
         made = Completion(**(vars(made) | {"block_hash": envelope.sha256 if envelope else None}))
         completions.insert(db, made, now)
 
@@ -274,7 +274,7 @@ def _refuse_akin(node: Node, db: Database, item: Item, worker: str) -> None:
 
 def _refuse_forged(node: Node, db: Database, completion: Completion) -> None:
     """A completion whose signature does not hold is not stamped; an unsigned one may be."""
-    report = identity.verify(node, "completion", completion.id, db)
+    report = verifying.verify(node, "completion", completion.id, db)
     if report.verdict.name == "INVALID":
         why = next(c.detail for c in report.checks if c.decides and c.ok is False)
         raise BadSignature(
@@ -297,20 +297,20 @@ def _stamp(node: Node, db: Database, item: Item, completion: Completion, said: J
 
     def statement(chain: Link, me: Party) -> dict[str, Any]:
         return stamp_statement(
-            wasteland=identity.wasteland_id(node, db), stamp_id=stamp.id, author=me, rig=Party(subject, worker_did),
+            wasteland=standing.wasteland_id(node, db), stamp_id=stamp.id, author=me, rig=Party(subject, worker_did),
             scores=said.scores, confidence=said.confidence, severity=said.severity, completion=completion.id,
             completion_sha256=digest, wanted=item.id, wanted_sha256=wanted_digest(row),
             evidence_sha256=evidence_sha256, commit=commit, skill_tags=list(said.skills), message=said.message,
             issued_at=now, chain=chain,
         )  # fmt: skip
 
-    envelope = identity.attest(node, db, statement)
+    envelope = signing.attest(node, db, statement)
     return Stamp(**(vars(stamp) | {"block_hash": envelope.sha256 if envelope else None}))
 
 
 def _judged(db: Database, completion: dict[str, Any]) -> tuple[str, str | None, str | None, str]:
     """Of the completion that is stamped: evidence digest, commit, the worker's did, and what the stamp binds to."""
-    said = identity.signed_payload(db, str(completion["id"]), completion.get("block_hash"))
+    said = signing.signed_payload(db, str(completion["id"]), completion.get("block_hash"))
     if said is not None:
         digest = said["subject"][0]["digest"]
         return digest["sha256"], digest.get("gitCommit"), said["predicate"]["author"]["did"], completion["block_hash"]

@@ -14,7 +14,7 @@ from wasteland.errors import NotFound, NotOpen, Unreachable
 from wasteland.hub import Pull
 from wasteland.market.propose import facts, resolve
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import current, identity, proposals, sync
+from wasteland.node import current, landing, proposals, roles, signing, sync, verifying
 from wasteland.node.node import Node
 from wasteland.node.proposals import Proposal
 from wasteland.rules.lease import Lease
@@ -84,7 +84,7 @@ def _lease(found: Lease | None, item: Wanted) -> Lease | None:
 def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict[str, Any]) -> None:
     """Lay this rig's branches that have not landed over the items of main."""
     for branch in node.db.branches(f"wl/{node.handle}/"):
-        if branch.startswith("wl/register/") or sync.landed(node, branch):
+        if branch.startswith("wl/register/") or landing.landed(node, branch):
             continue
         item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
         if item is None:
@@ -162,7 +162,7 @@ def _status(node: Node, text: str) -> Card:
     item_id = resolve(node, text)
     main = node.db.at("main")
     branch: str | None = sync.item_branch(node, item_id)
-    if not node.db.is_branch(str(branch)) or sync.landed(node, str(branch)):
+    if not node.db.is_branch(str(branch)) or landing.landed(node, str(branch)):
         branch = None
     db = node.db.at(branch) if branch else main
     item = wanted.get(db, item_id)
@@ -173,7 +173,7 @@ def _status(node: Node, text: str) -> Card:
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
     held = leases.of_item(db, item_id)
     known = replace(facts(db, item_id), lease=held, now=node.clock())
-    actions = allowed(node.handle, identity.roles_of(node, node.handle), known)
+    actions = allowed(node.handle, roles.roles_of(node, node.handle), known)
     return Card(
         item,
         branch,
@@ -199,7 +199,7 @@ def _steps(before: Wanted | None, after: Wanted, *, stamped: bool) -> list[str]:
 
 def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
     """The evidence manifest that the worker signed for a completion, where there is one."""
-    said = identity.signed_payload(db, completion.id, completion.block_hash) if completion else None
+    said = signing.signed_payload(db, completion.id, completion.block_hash) if completion else None
     return dict(said["predicate"]["evidence"]) if said else None
 
 
@@ -257,12 +257,12 @@ def mine(node: Node) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "handle": me,
-        "roles": sorted(identity.roles_of(node, me)),
+        "roles": sorted(roles.roles_of(node, me)),
         "claimed": [i.to_json() for i in claimed if i.status in ("claimed", "in_review")],
         "branches": [listed.to_json() for listed in browse(node, {}, limit=500) if listed.branch],
         "to_review": [i.to_json() for i in posted if i.status == "in_review" and i.claimed_by != me],
         "completed": [c.to_json() for c in completions.by_rig(main, me)],
-        "standing": identity.standing(node, me),
+        "standing": verifying.standing(node, me),
     }
 
 

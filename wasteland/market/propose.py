@@ -18,7 +18,7 @@ from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Unauthenticat
 from wasteland.hub import Pull
 from wasteland.local.steps import step
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import carry, current, identity, sync
+from wasteland.node import carry, current, landing, levelling, roles, sync
 from wasteland.node.node import Node
 from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import BY_VERB, VALIDATOR, Item, Transition, judge
@@ -113,7 +113,7 @@ def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: s
 def _level(node: Node, verb: str, text: str) -> None:
     """Bring the clone level; where upstream does not answer, what is refused by its last state is told as that."""
     try:
-        sync.refresh(node)
+        levelling.refresh(node)
     except Unreachable as silent:
         try:
             item_id = resolve(node, text)
@@ -129,8 +129,8 @@ def _level(node: Node, verb: str, text: str) -> None:
 def permitted(node: Node, db: Database, item: Item, verb: str) -> Transition:
     """The step that `verb` is for an item as `db` has it; NotOpen or Refused where this rig may not take it."""
     matter = VALIDATOR in BY_VERB[verb].who
-    roles = identity.roles_of(node, node.handle) if matter else frozenset()
-    return judge(verb, node.handle, roles, replace(item, lease=leases.of_item(db, item.id), now=node.clock()))
+    held = roles.roles_of(node, node.handle) if matter else frozenset()
+    return judge(verb, node.handle, held, replace(item, lease=leases.of_item(db, item.id), now=node.clock()))
 
 
 def _help(node: Node, verb: str, text: str, error: WastelandError, *, ask: bool) -> None:
@@ -167,7 +167,7 @@ def land(node: Node, verb: str, item_id: str, message: str, act: Callable[[Datab
     push = push and node.has_remotes
     if node.config.mode == "wild-west":
         main = node.db.at("main")
-        sync.landing(node, message, lambda: act(main), push=push)
+        landing.landing(node, message, lambda: act(main), push=push)
         return _outcome(node, main, verb, item_id, pushed=push)
     return _propose(node, verb, item_id, message, act, push=push)
 
@@ -201,12 +201,12 @@ def _propose(
     db = node.db
     with db.locked():
         if push and verb == "post":
-            sync.refresh(node)
+            levelling.refresh(node)
         branch = sync.settle(node, item_id, push=push)
         created = branch is None
         branch = sync.item_branch(node, item_id)
         if created:
-            db.branch(branch, sync.upstream_head(node))
+            db.branch(branch, levelling.upstream_head(node))
         before = db.hash_of(branch)
         try:
             with db.at(branch).change(message):
@@ -299,13 +299,13 @@ def need_offered(node: Node, item_id: str) -> None:
     db, branch = node.db, sync.item_branch(node, item_id)
     with db.locked():
         if node.config.mode == "wild-west":
-            sync.land_leftovers(node)
-            there = db.is_ancestor(db.hash_of("main"), sync.upstream_head(node))
+            landing.land_leftovers(node)
+            there = db.is_ancestor(db.hash_of("main"), levelling.upstream_head(node))
         elif not db.is_branch(branch):
             return
         else:
             _offer_leftovers(node, branch, item_id)
-            there = sync.landed(node, branch) or db.find(f"origin/{branch}") == db.hash_of(branch)
+            there = landing.landed(node, branch) or db.find(f"origin/{branch}") == db.hash_of(branch)
     if not there:
         raise Unreachable(
             f"the completion of {item_id} is on this machine only, so far", about=item_id, hint="try again"

@@ -21,7 +21,7 @@ from wasteland.local import config as configuration
 from wasteland.local.config import Paths
 from wasteland.member import join, send_up
 from wasteland.member.join import Person, Place, Say
-from wasteland.node import identity, sync
+from wasteland.node import levelling, roles, signing, standing
 from wasteland.node.node import Node
 from wasteland.rules.lifecycle import handle_key
 from wasteland.text import org_db, show
@@ -192,8 +192,8 @@ def _found(node: Node, upstream: str, known: str | None, who: Person, say: Say) 
     base = db.find("main")
     if base is None:
         raise NotFound(f"{upstream} has no branch main", about=upstream)
-    sync.refuse_system_tables(node)
-    urn = identity.wasteland_id(node)
+    levelling.refuse_system_tables(node)
+    urn = standing.wasteland_id(node)
     if known not in (None, urn):
         raise Refused(f"{upstream} now says it is {show(urn)}; it was {known} when this rig joined", about=upstream)
     _refuse_handle(node, who)
@@ -206,8 +206,8 @@ def _found(node: Node, upstream: str, known: str | None, who: Person, say: Say) 
         with db.change(f"Register rig: {who.handle}"):
             db.run("DELETE FROM rigs WHERE handle = :handle", handle=who.handle)
             join._register(node, db, who, node.config.org)
-            identity.inception(node, db, now)
-            identity.first_roles(node, db, now)
+            signing.inception(node, db, now)
+            roles.first_roles(node, db, now)
 
 
 def _missing_tables(node: Node) -> list[str]:
@@ -226,7 +226,7 @@ def _refuse_handle(node: Node, who: Person) -> None:
         if handle_key(str(row["handle"])) != handle_key(who.handle):
             continue
         with contextlib.suppress(Refused):
-            mine = signatures.supported(node.db) and identity.published(node, node.db)
+            mine = signatures.supported(node.db) and signing.published(node, node.db)
             if row["handle"] == who.handle and (mine or row["dolthub_org"] == node.config.org):
                 continue
         raise Conflict(
@@ -265,7 +265,7 @@ def join_remote(
             with _cloned(node, url):
                 pass
             join._introduce(node, who, direct=True, say=say)
-            identity.pin(node, node.db.at("main"))
+            standing.pin(node, node.db.at("main"))
             node.config.save()
             node.db.server.made()
         except BaseException:
@@ -292,7 +292,7 @@ def _publish(node: Node, spot: Place, *, private: bool, say: Say) -> None:
         config.mode = "wild-west"  # nobody can open a pull request there
     db.push("origin", "main")
     config.node_path.unlink(missing_ok=True)
-    identity.pin(node)
+    standing.pin(node)
     with contextlib.suppress(Conflict):
         send_up.write_rules(node.paths, config.upstream)
     say("Saving config...")

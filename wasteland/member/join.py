@@ -23,7 +23,7 @@ from wasteland.hub import Pull
 from wasteland.local import config as configuration
 from wasteland.local.config import Config, Paths
 from wasteland.models import Rig
-from wasteland.node import carry, identity, sync
+from wasteland.node import carry, landing, levelling, roles, signing, standing
 from wasteland.node.node import Node, utc_now
 from wasteland.rules.auto_land import commented
 from wasteland.rules.lifecycle import handle_key
@@ -189,7 +189,7 @@ def _make(node: Node, who: Person, title: str | None, url: str | None, say: Say)
         say("Pushing to remote...")
         node.db.add_remote("origin", url)
         node.db.push("origin", "main")
-    identity.pin(node)
+    standing.pin(node)
     say("Saving config...")
     with contextlib.suppress(FileExistsError):
         configuration.write_rules(node.paths.house(node.config.upstream), commented(node.config.upstream))
@@ -211,8 +211,8 @@ def _found(node: Node, who: Person, title: str | None, say: Say) -> None:
         say("Registering rig...")
         with db.change(f"Register rig: {who.handle}"):
             _register(node, db, who, node.config.org)
-            identity.inception(node, db, now)
-            identity.first_roles(node, db, now)
+            signing.inception(node, db, now)
+            roles.first_roles(node, db, now)
 
 
 def _register(node: Node, view: Database, who: Person, org: str) -> None:
@@ -294,7 +294,7 @@ def join(
             else:
                 _fork_and_clone(node, spot, _fresh(where, upstream), direct=direct, say=say)
             pull = _introduce(node, who, direct=direct, say=say)
-            identity.pin(node, node.db.at("main"))
+            standing.pin(node, node.db.at("main"))
             node.config.save()
             node.db.server.made()
         except BaseException:
@@ -407,8 +407,8 @@ def _take_up(node: Node, spot: Place) -> None:
 def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | None:
     """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
     db, config = node.db, node.config
-    sync.refresh(node)
-    sync.refuse_system_tables(node)
+    levelling.refresh(node)
+    levelling.refuse_system_tables(node)
     known = rigs.get(db, who.handle)
     if known is not None and known.dolthub_org != config.fork_org:
         raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")
@@ -419,7 +419,7 @@ def _introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | Non
     say("Registering rig...")
     message = f"Register rig: {who.handle}"
     if direct:
-        sync.landing(node, message, lambda: _register_on(node, db, who), push=True)
+        landing.landing(node, message, lambda: _register_on(node, db, who), push=True)
         return None
     branch = f"wl/register/{who.handle}"
     if not db.is_branch(branch):
@@ -447,7 +447,7 @@ def _key_known(node: Node) -> bool:
     from wasteland.commons import signatures
 
     view = node.db.at("main")
-    return not signatures.supported(view) or identity.published(node, view)
+    return not signatures.supported(view) or signing.published(node, view)
 
 
 def _register_on(node: Node, view: Database, who: Person) -> None:
@@ -456,7 +456,7 @@ def _register_on(node: Node, view: Database, who: Person) -> None:
 
     _register(node, view, who, node.config.fork_org)
     if signatures.supported(view):
-        identity.inception(node, view, node.clock())
+        signing.inception(node, view, node.clock())
 
 
 def _ask(node: Node, branch: str, who: Person, say: Say) -> Pull | None:

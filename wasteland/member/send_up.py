@@ -21,7 +21,7 @@ from wasteland.local import config as configuration
 from wasteland.local.config import Paths
 from wasteland.market import board, propose
 from wasteland.models import CONTENT, JSON_COLUMNS, loaded
-from wasteland.node import identity, sync
+from wasteland.node import levelling, standing, sync
 from wasteland.node.node import Node
 from wasteland.rules.leaks import Leak
 from wasteland.rules.lifecycle import OPEN
@@ -164,7 +164,7 @@ def up(node: Node, texts: Sequence[str], *, dry_run: bool = False) -> list[Sent]
     before is brought up to date on the same pull request.
     """
     if node.has_remotes:
-        sync.refresh(node)
+        levelling.refresh(node)
     known = need_parent(node)
     target = parent_node(node, known)
     try:
@@ -190,7 +190,7 @@ def parent_node(node: Node, known: Parent) -> Node:
             about=known.upstream, hint=f"wl join {show(known.upstream)}",
         ) from error  # fmt: skip
     target = Node(replace(config, mode="pr"), node.paths, node.clock)
-    said = identity.wasteland_id(target)
+    said = standing.wasteland_id(target)
     if said != known.wasteland:
         target.close()
         raise Refused(
@@ -225,7 +225,7 @@ def _send(target: Node, one: Checked) -> Sent:
     """Post or update one item at the parent, under the id that it has here."""
     name = target.config.upstream
     with target.db.locked():
-        sync.refresh(target)
+        levelling.refresh(target)
         branch = sync.settle(target, one.id, push=True)
         there = wanted.get(target.db.at(branch or "main"), one.id)
         if there is None:

@@ -17,7 +17,7 @@ from wasteland.errors import Misconfigured, NotFound, Refused, WastelandError
 from wasteland.local import config as configuration
 from wasteland.member.send_up import need_parent, rules, upstream_url
 from wasteland.models import JSON_COLUMNS
-from wasteland.node import identity, sync
+from wasteland.node import landing, levelling, standing
 from wasteland.node.node import Node
 from wasteland.review import land
 from wasteland.rules.lifecycle import handle_key
@@ -71,9 +71,9 @@ def take_in(node: Node, *, dry_run: bool = False) -> Taken:
         land.need_maintainer(node)
     with node.db.locked():
         if node.has_remotes:
-            sync.refresh(node)
+            levelling.refresh(node)
             if not dry_run:
-                sync.land_leftovers(node)  # what a killed command took in is here, and nobody else has it yet
+                landing.land_leftovers(node)  # what a killed command took in is here, and nobody else has it yet
         theirs = _theirs(node, known, said)
         taken = _plan(node, said, known, theirs)
         if dry_run or not (taken.rows or taken.signed):
@@ -88,7 +88,7 @@ def take_in(node: Node, *, dry_run: bool = False) -> Taken:
             return found
 
         message = f"wl valve in: {known.upstream} at {theirs.head}"
-        return sync.landing(node, message, act, push=node.has_remotes)
+        return landing.landing(node, message, act, push=node.has_remotes)
 
 
 def _theirs(node: Node, known: Parent, said: Rules) -> Theirs:
@@ -109,7 +109,7 @@ def _fetched(node: Node, known: Parent) -> str:
     head = db.find(f"{REMOTE}/main")
     if head is None:
         raise NotFound(f"{show(known.upstream)} has no branch main", about=known.upstream)
-    urn = identity.id_of(db.at(head))
+    urn = standing.id_of(db.at(head))
     if urn != known.wasteland:
         raise Refused(f"{show(known.upstream)} now says it is {show(urn)}, not {show(known.wasteland)}", about=urn)
     seen = node.config.node.get("seen_parent") or known.base

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from wasteland.dolt.changes import NothingChanged
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
-from wasteland.node import proposals, sync
+from wasteland.node import levelling, proposals
 from wasteland.node.node import Node
 from wasteland.node.proposals import Proposal
 from wasteland.rules.lease import moment
@@ -29,12 +29,12 @@ def judged(node: Node, act: Callable[[], Result]) -> Result:
     except (NotFound, Refused, NothingChanged) as error:
         if node.saw_upstream or not node.has_remotes:
             raise
-        before = sync.upstream_head(node)
+        before = levelling.upstream_head(node)
         try:
-            sync.refresh(node)
+            levelling.refresh(node)
         except Silent as silent:
             raise dated(node, error, silent) from silent
-        if sync.upstream_head(node) == before:
+        if levelling.upstream_head(node) == before:
             raise
     return act()
 

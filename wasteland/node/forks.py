@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable
 from wasteland.hub import Branch, Pull
-from wasteland.node import sync
+from wasteland.node import levelling, sync
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import Book
 from wasteland.text import name, show
@@ -41,7 +41,7 @@ def pinned(node: Node, what: str) -> Pinned:
 
     Upstream and, where needed, the fork are fetched.  NotFound where there is no such thing.
     """
-    upstream = sync.refresh(node)
+    upstream = levelling.refresh(node)
     if NUMBER.match(what):
         pull = numbered(node, what)
         if pull.target != node.upstream_main:

@@ -21,7 +21,7 @@ from wasteland.errors import WastelandError
 from wasteland.hub import Pull
 from wasteland.local.config import write_json
 from wasteland.models import VOLATILE
-from wasteland.node import sync
+from wasteland.node import levelling
 from wasteland.node.forks import remote_of
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import NONE, TRANSITIONS
@@ -86,7 +86,7 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     known = {one.number: one for one in cached(node)}
     pulls = hub.pulls(node.config.org, node.config.db)
     silent = _fetch(node, [pull for pull in pulls if fetch or pull.number not in known])
-    upstream, rigs = sync.upstream_head(node), _rigs(node)
+    upstream, rigs = levelling.upstream_head(node), _rigs(node)
     found = []
     for pull in pulls:
         before = known.get(pull.number)

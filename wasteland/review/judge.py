@@ -19,7 +19,7 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.hub import Pull
 from wasteland.models import RowConflict, RowDiff, jsonable
-from wasteland.node import carry, identity, sync
+from wasteland.node import carry, levelling, roles, standing, verifying
 from wasteland.node.forks import Pinned, book, named, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
@@ -131,7 +131,7 @@ def _people(node: Node, found: Review) -> list[dict[str, Any]]:
         for column, part in (("posted_by", "posted"), ("completed_by", "worked"), ("subject", "worked")):
             if handle := row.row.get(column):
                 handles.setdefault(str(handle), part)
-    return [{"part": part} | identity.standing(node, str(handle)) for handle, part in handles.items()]
+    return [{"part": part} | verifying.standing(node, str(handle)) for handle, part in handles.items()]
 
 
 def examine(node: Node, pin: Pinned) -> Review:
@@ -148,7 +148,7 @@ def examine(node: Node, pin: Pinned) -> Review:
     conflicts = [] if bent else _conflicts(node, pin, bent)
     if bent or conflicts:
         rows = db.diff_all(pin.base, pin.head)
-        verdict = Judgement() if bent else judge(rows, pin.org, upstream_facts(node, pin), identity.check)
+        verdict = Judgement() if bent else judge(rows, pin.org, upstream_facts(node, pin), standing.check)
         for what in bent:
             verdict.add("quarantine", "G-OBJECT", what)
         return Review(pin, rows, verdict, conflicts)
@@ -156,7 +156,7 @@ def examine(node: Node, pin: Pinned) -> Review:
     how = TRANSPLANT if passed or detour else MERGE
     with trial(node, pin, how) as merged:
         rows = db.diff_all(pin.upstream, merged)
-        verdict = judge(rows, pin.org, upstream_facts(node, pin), identity.check)
+        verdict = judge(rows, pin.org, upstream_facts(node, pin), standing.check)
         for what in objects(db.diff_tables(pin.upstream, merged)):
             verdict.add("quarantine", "G-OBJECT", what)
         for what in passed:
@@ -238,7 +238,7 @@ def _signatures_hold(node: Node, rows: Sequence[RowDiff], merged: str, verdict: 
     view = node.db.at(merged)
     for row in rows:
         if row.table in ("stamps", "completions") and row.kind == "added" and row.row.get("block_hash"):
-            report = identity.verify(node, row.table.removesuffix("s"), row.key, view)
+            report = verifying.verify(node, row.table.removesuffix("s"), row.key, view)
             if report.verdict.name == "INVALID":
                 why = next(one.detail for one in report.checks if one.decides and one.ok is False)
                 verdict.add("reject", "SIGNED", f"{row.key} is not what was signed: {why}")
@@ -249,10 +249,10 @@ def upstream_facts(node: Node, pin: Pinned) -> Upstream:
     db = node.db.at(pin.upstream)
     signed = signatures.supported(db)
     return Upstream(
-        wasteland=identity.wasteland_id(node, db),
+        wasteland=standing.wasteland_id(node, db),
         rigs={str(r["handle"]): r for r in db.rows("SELECT * FROM rigs")},
         completions={str(r["id"]): r for r in db.rows("SELECT * FROM completions ORDER BY completed_at, id")},
-        roles=lambda handle: identity.roles_of(node, handle, db),
+        roles=lambda handle: roles.roles_of(node, handle, db),
         key_events=lambda handle: signatures.key_events(db, handle) if signed else [],
         role_documents=signatures.roles(db) if signed else [],
         attestations=lambda handle: signatures.of_signer(db, handle) if signed else [],
@@ -270,7 +270,7 @@ def hopeless(node: Node, branch: str, item_id: str) -> list[Finding]:
     depends on them is left to the review.
     """
     db, org = node.db, node.config.fork_org
-    head, upstream = db.hash_of(branch), sync.upstream_head(node)
+    head, upstream = db.hash_of(branch), levelling.upstream_head(node)
     base = db.merge_base(head, upstream)
     main = db.at(upstream)
     rigs = {str(r["handle"]): r for r in main.rows("SELECT * FROM rigs WHERE dolthub_org = :org", org=org)}
@@ -278,11 +278,11 @@ def hopeless(node: Node, branch: str, item_id: str) -> list[Finding]:
     done = main.rows("SELECT * FROM completions WHERE wanted_id = :id ORDER BY completed_at, id", id=item_id)
     known = Upstream(
         wasteland="", rigs=rigs, completions={str(r["id"]): r for r in done},
-        roles=lambda handle: identity.roles_of(node, handle, main), key_events=lambda _: (),
+        roles=lambda handle: roles.roles_of(node, handle, main), key_events=lambda _: (),
         leases=leases.rows(main, item_id), leased=leases.items(main, item_id), now=node.clock(),
     )  # fmt: skip
     rows = db.diff_all(str(base), head)
-    found = judge(rows, org, known, identity.check).findings
+    found = judge(rows, org, known, standing.check).findings
     return [one for one in found if one.verdict == REJECT and one.rule not in NOT_YET]
 
 

@@ -18,7 +18,7 @@ from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN
 from wasteland.local.steps import step
 from wasteland.models import VOLATILE
-from wasteland.node import carry, current, identity, sync
+from wasteland.node import carry, current, landing, levelling, roles, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
@@ -68,14 +68,14 @@ def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = Fa
         earlier = Landed(examine(node, found), commit, pushed=True, already=True)
         _after(node, earlier, keep_branch=keep_branch, push=push)
         return earlier
-    for _ in range(sync.ATTEMPTS):
+    for _ in range(landing.ATTEMPTS):
         landed = _land(node, found, push=push)
         if landed is not None:
             _after(node, landed, keep_branch=keep_branch, push=push)
             return landed
-        found = pin(node, found.source, found.org, found.head, sync.integrate(node), found.pull)
+        found = pin(node, found.source, found.org, found.head, levelling.integrate(node), found.pull)
     raise Conflict(
-        f"upstream moved {sync.ATTEMPTS} times while this command tried to land {show(found.source)}",
+        f"upstream moved {landing.ATTEMPTS} times while this command tried to land {show(found.source)}",
         about=found.source,
     )
 
@@ -86,7 +86,7 @@ def already(node: Node, found: Pinned) -> str | None:
         return None
     if node.config.node.get("merging") == found.head and _rows_are_there(node, found):
         return found.upstream
-    return sync.landed_as(node, found.head)
+    return landing.landed_as(node, found.head)
 
 
 def _rows_are_there(node: Node, found: Pinned) -> bool:
@@ -104,9 +104,9 @@ def need_maintainer(node: Node) -> None:
 
 
 def _need_maintainer(node: Node) -> None:
-    document = identity.roles_document(node)
+    document = roles.roles_document(node)
     if document is not None:
-        if "maintainer" not in identity.roles_of(node, node.handle):
+        if "maintainer" not in roles.roles_of(node, node.handle):
             raise Refused(f"only a maintainer may merge, and {node.handle} is not")
     elif node.config.org not in (node.config.fork_org, node.handle):
         raise Refused(f"only the owner of {node.config.upstream} may merge: it has no roles document")
@@ -114,7 +114,7 @@ def _need_maintainer(node: Node) -> None:
 
 def _take_back(node: Node, ours: str) -> None:
     """Set aside a merge that was killed before its push; Refused where main holds other commits of ours."""
-    if not sync.set_aside_merge(node, ours):
+    if not landing.set_aside_merge(node, ours):
         raise Refused(
             "main has commits that upstream does not have, and they would land too", about="main",
             hint="wl sync pushes nothing; push them with dolt, or set them aside on a branch",
@@ -171,7 +171,7 @@ def _commit(node: Node, found: Review) -> str:
     db, pin = node.db.at("main"), found.pinned
     number = f"#{pin.pull.number} " if pin.pull else ""
     message = (
-        f"wl merge: {number}{pin.source}\n\n{sync.TRAILER}{pin.head}\n"
+        f"wl merge: {number}{pin.source}\n\n{landing.TRAILER}{pin.head}\n"
         f"Wasteland-Verdict: {found.judgement.verdict}, {len(found.rows)} rows"
     )
     try:
@@ -204,7 +204,7 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
         _close(node, landed, pin.pull.number)
         step("closed")
     if push:
-        sync.level_fork(node, lazy=True)
+        levelling.level_fork(node, lazy=True)
     if not keep_branch and node.db.is_branch(pin.source):
         sync.drop(node, pin.source, push=push)
 

@@ -16,7 +16,7 @@ from wasteland.dolt.history import told
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.hub import Pull
 from wasteland.local import config as configuration
-from wasteland.node import sync
+from wasteland.node import levelling
 from wasteland.node.forks import Pinned, book, fetched, pin
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import APPROVE, Verdict
@@ -57,7 +57,7 @@ def run(node: Node, *, auto: bool = False, dry_run: bool = False) -> Iterator[Ou
     """
     land.need_maintainer(node)
     house = configuration.rules(node.paths.house(node.config.upstream), House.parse) or House()
-    sync.refresh(node)
+    levelling.refresh(node)
     for pull in need_hub(node).pulls(node.config.org, node.config.db):
         with node.db.locked():  # one at a time, so that other commands of this clone get their turn between two
             found = _apart(node, pull, house, auto=auto, dry_run=dry_run)
@@ -82,7 +82,7 @@ def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> 
         return Outcome(pull.number, source, REFUSED, f"it is offered to {pull.target}, not to main")
     try:
         head = fetched(node, pull.source)
-        found = pin(node, source, pull.source.org, head, sync.upstream_head(node), pull)
+        found = pin(node, source, pull.source.org, head, levelling.upstream_head(node), pull)
     except (NotFound, Refused, Unauthenticated, Unreachable) as error:
         return Outcome(pull.number, source, GONE, error.message)
     if land.already(node, found):

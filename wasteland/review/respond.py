@@ -11,7 +11,7 @@ from typing import Any
 
 from wasteland.errors import Conflict, Refused, Usage
 from wasteland.hub import OPEN, Pull
-from wasteland.node import current, identity
+from wasteland.node import current, roles
 from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
@@ -100,7 +100,7 @@ def _pinned(node: Node, what: str, head: str | None) -> Pinned:
 
 
 def _need_reviewer(node: Node) -> None:
-    if "validator" not in identity.roles_of(node, node.handle):
+    if "validator" not in roles.roles_of(node, node.handle):
         try:
             land.need_maintainer(node)
         except Refused as error:
@@ -149,7 +149,7 @@ def _users(node: Node, role: str) -> frozenset[str]:
 
     A hub that knows no users takes the handle that a client says; only there handles count.
     """
-    handles = identity.holders(node, role)
+    handles = roles.holders(node, role)
     rows = node.db.at("main").rows("SELECT handle, dolthub_org FROM rigs")
     owners = {str(row["dolthub_org"]) for row in rows if row["handle"] in handles and row["dolthub_org"]}
     owners |= {node.config.org} if role == "maintainer" else set()

@@ -13,7 +13,7 @@ from wasteland.commons import leases
 from wasteland.errors import Refused, Unauthenticated
 from wasteland.hub import OPEN
 from wasteland.models import RowDiff
-from wasteland.node import proposals, sync
+from wasteland.node import landing, levelling, proposals
 from wasteland.node.node import Node, need_hub
 from wasteland.node.proposals import Proposal
 from wasteland.review import land
@@ -58,7 +58,7 @@ def board(node: Node, memory: Memory, eyes: Eyes) -> tuple[Memory, list[Event]]:
 
     A lease that ends soon is spoken of at the first look too: that is still to come.
     """
-    head = sync.refresh(node)
+    head = levelling.refresh(node)
     ending, warned = lease_events(_held(node), node.handle, node.clock(), memory.warned)
     events = board_events(_rows(node, memory, head, eyes), node.handle, eyes.search)
     return replace(memory, head=head, warned=warned), events + ending
@@ -153,6 +153,6 @@ def _ended(node: Node, gone: dict[int, Seen]) -> tuple[dict[int, Seen], list[Eve
         if pull is not None and pull.state == OPEN:
             kept[number] = seen
             continue
-        landed = sync.landed_as(node, seen.head) if seen.head and node.db.find(seen.head) else None
+        landed = landing.landed_as(node, seen.head) if seen.head and node.db.find(seen.head) else None
         events.append(ended_event(number, seen, pull.state if pull else "gone", landed))
     return kept, events

@@ -8,7 +8,7 @@ from typing import Any
 
 from wasteland.commons import completions, stamps, wanted
 from wasteland.errors import Conflict, TimeUp, WastelandError
-from wasteland.node import sync
+from wasteland.node import landing, levelling, sync
 from wasteland.node.node import Node
 from wasteland.node.verdicts import CHANGES
 from wasteland.review.respond import verdicts
@@ -58,18 +58,18 @@ def _look(node: Node, text: str, until: str) -> tuple[str, dict[str, Any] | None
     # The pull request first: it is closed after its rows have landed, so what is closed by now shows on main below.
     own = node.db.is_branch(branch)
     pull = node.hub.pull_from(node.fork_branch(branch), node.upstream_main) if own and node.hub else None
-    sync.refresh(node)
+    levelling.refresh(node)
     main = node.db.at("main")
     item = text if own else wanted.resolve(main, text)
     if until == STAMP:
         done = completions.of_item(main, item)
         stamp = stamps.get(main, done.stamp_id) if done and done.stamp_id else None
         return item, {"stamp": stamp.to_json()} if stamp else None
-    landed = not own or sync.landed(node, branch)
+    landed = not own or landing.landed(node, branch)
     if until == LANDED:
         row = wanted.get(main, item)
         if landed and row is not None:
-            return item, {"status": row.status, "commit": sync.upstream_head(node)}
+            return item, {"status": row.status, "commit": levelling.upstream_head(node)}
         if node.hub is not None and pull is None and node.config.mode == "pr":
             raise Conflict(f"the pull request of {item} is closed, and it has not landed", about=item)
         return item, None

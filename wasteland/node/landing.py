@@ -1,0 +1,147 @@
+"""Land commits on upstream's main, and tell whether something has landed.
+
+A branch has landed when its head is an ancestor of upstream's main, or a
+commit there names it in a trailer, and every cell that it changed is there.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from wasteland.dolt.database import PushRejected
+from wasteland.errors import Conflict
+from wasteland.models import VOLATILE
+from wasteland.node import carry
+from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
+from wasteland.node.node import Node
+
+TRAILER = "Wasteland-Head: "
+ATTEMPTS = 8
+
+Result = TypeVar("Result")
+
+
+def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) -> Result:
+    """Wild-west: one commit on `main`, pushed; lost races are judged anew on what upstream holds.
+
+    `act` judges and writes, and may run several times.  When it refuses or
+    upstream cannot be reached, `main` is what it was.  What a killed command
+    left on `main` lands first, so that nothing is refused as done which
+    upstream does not have.
+    """
+    db = node.db
+    with db.locked():
+        if push:
+            land_leftovers(node)
+        for attempt in range(ATTEMPTS):
+            before = db.hash_of(MAIN)
+            try:
+                with db.change(message):
+                    result = act()
+            except BaseException:
+                node.unsettled()
+                raise
+            if not push:
+                node.settled()
+                return result
+            try:
+                carry.push(node, node.upstream_remote, MAIN)
+            except PushRejected:
+                node.upstream_answered()
+                db.reset(before)
+                node.void()
+                integrate(node)
+                time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
+                continue
+            except BaseException:
+                node.settled()
+                db.reset(before)
+                raise
+            node.settled()
+            level_fork(node)
+            return result
+    raise Conflict(
+        f"upstream moved {ATTEMPTS} times while this command tried to land", hint="nothing was changed; try again"
+    )
+
+
+def land_leftovers(node: Node) -> None:
+    """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
+    db = node.db
+    ours = db.hash_of(MAIN)
+    if not db.is_ancestor(ours, upstream_head(node)) and set_aside_merge(node, ours):
+        return
+    if not db.is_ancestor(ours, upstream_head(node)):
+        try:
+            carry.push(node, node.upstream_remote, MAIN)
+        except PushRejected:
+            integrate(node)
+
+
+def set_aside_merge(node: Node, ours: str) -> bool:
+    """Take a merge off main that was killed before its push: it must be judged again; whether there was one."""
+    merging = node.config.node.get("merging")
+    if not merging or node.db.find(merging) is None or not node.db.is_ancestor(merging, ours):
+        return False
+    kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
+    node.db.branch(kept, ours)
+    node.db.at(MAIN).reset(upstream_head(node))
+    node.notice(f"a merge that was interrupted before it landed was set aside as branch {kept}")
+    return True
+
+
+def landed(node: Node, branch: str) -> bool:
+    """Whether upstream's main holds what `branch` holds: by ancestry, or by a trailer that names its head."""
+    return landed_as(node, node.db.hash_of(branch)) is not None
+
+
+def landed_as(node: Node, head: str) -> str | None:
+    """The commit of upstream's main with which what `head` changed arrived there, or None where it did not.
+
+    It is one that main itself went through, which has `head` among its
+    ancestors or names it in a trailer.  Neither is believed alone: a stranger
+    can build on somebody's commit and take its rows back, and anybody can
+    write a trailer.  So every cell that `head` changed must be in that commit.
+    """
+    db, upstream = node.db, upstream_head(node)
+    if db.is_ancestor(head, upstream):
+        arrived = _arrival(node, head, upstream)
+        parent = db.log(f"{arrived[0]}^", limit=1)
+        if arrived[0] == head or not parent:
+            return arrived[0]  # main itself went through it
+        base = db.merge_base(head, parent[0].hash)
+    else:
+        base = db.merge_base(head, upstream)
+        named = db.mainline(upstream, without=base) if base else []
+        arrived = [c.hash for c in named if f"{TRAILER}{head}" in c.message.splitlines()]
+    if base is None or not arrived:
+        return None
+    ours = {(row.table, row.key): row.columns - VOLATILE for row in db.diff_all(base, head)}
+    for commit in arrived:
+        differ = {(row.table, row.key): row.columns for row in db.diff_all(head, commit)}
+        if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
+            return commit
+    return None
+
+
+def _arrival(node: Node, head: str, upstream: str) -> list[str]:
+    """The first commit of main itself that has `head` among its ancestors, or is it."""
+    line = [commit.hash for commit in node.db.mainline(upstream, without=head)]
+    low, high = 0, len(line)  # those before `low` have it, those from `high` on have not
+    while low < high:
+        middle = (low + high) // 2
+        if node.db.is_ancestor(head, line[middle]):
+            low = middle + 1
+        else:
+            high = middle
+    if low == len(line) and (not line or _parent_is(node, line[-1], head)):
+        return [head]
+    return [line[low - 1]]
+
+
+def _parent_is(node: Node, commit: str, head: str) -> bool:
+    parent = node.db.log(f"{commit}^", limit=1)
+    return bool(parent) and parent[0].hash == head

@@ -20,7 +20,7 @@ from tests.hubs import Hub
 from wasteland.errors import Conflict, Unreachable
 from wasteland.local.config import Paths
 from wasteland.market import board, browse
-from wasteland.member import join
+from wasteland.member import create, join
 from wasteland.node import proposals, sync, verifying
 from wasteland.node.node import Node, open_node
 from wasteland.review import judge, land, queue, respond
@@ -62,8 +62,8 @@ class Served:
 
     def create(self, name: str) -> Node:
         self.user(name)
-        made = join.create(self.paths(name), f"{name}/commons", handle=name, display_name=None, email=None, title=None,
-                           remote_base=None, hub=self.hub.api)  # fmt: skip
+        made = create.create(self.paths(name), f"{name}/commons", handle=name, display_name=None, email=None,
+                             title=None, remote_base=None, hub=self.hub.api)  # fmt: skip
         made.close()
         return self.open(name)
 

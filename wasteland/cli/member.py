@@ -51,11 +51,11 @@ def providers(function: Any) -> Any:
 @verb
 def create_command(out: Out, upstream: str, **given: Any) -> None:
     """Make the wasteland ORG/DB; you are its root, maintainer and validator."""
-    from wasteland.member import join
+    from wasteland.member.create import create
 
     refuse_providers(given)
     out.say(f"Creating wasteland {upstream}...", indent="")
-    node = out.adopt(join.create(out.paths, upstream, say=out.say, **given))
+    node = out.adopt(create(out.paths, upstream, say=out.say, **given))
     config = node.config
     found = {"schema_version": 1, "upstream": upstream, "handle": config.rig_handle, "local_dir": config.local_dir,
              "wasteland_id": config.node["wasteland_id"]}  # fmt: skip
@@ -105,9 +105,9 @@ def _joined(out: Out, upstream: str, *, remote: str | None, **given: Any) -> Joi
 @verb
 def leave_command(out: Out, upstream: str | None) -> None:
     """Forget a wasteland on this machine; the clone and your key stay."""
-    from wasteland.member import join
+    from wasteland.member.leave import leave
 
-    config = join.leave(out.paths, upstream or out.wasteland)
+    config = leave(out.paths, upstream or out.wasteland)
     found = {"schema_version": 1, "left": config.upstream, "local_dir": config.local_dir}
     out.result(found, [f"✓ Left wasteland: {config.upstream}", field("Clone kept", config.local_dir)])
 

@@ -19,8 +19,9 @@ from wasteland.dolt import binary
 from wasteland.errors import Conflict, Misconfigured, NotFound, Refused, Unreachable, Usage
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths
-from wasteland.member import join, send_up
-from wasteland.member.join import Person, Place, Say
+from wasteland.member import making, registration, send_up
+from wasteland.member.making import Place
+from wasteland.member.registration import Person, Say
 from wasteland.node import levelling, roles, signing, standing
 from wasteland.node.node import Node
 from wasteland.rules.lifecycle import handle_key
@@ -101,19 +102,19 @@ def fork(
         raise Usage(f"{ours} cannot be made out of itself", about=ours)
     binary.find()
     home = binary.dolt_home(where.data)
-    who = join.person(handle or org, display_name, email, home)
+    who = registration.person(handle or org, display_name, email, home)
     spot = _target(where, ours, remote_base, remote, hub, private=private)
     source, known = _source(where, upstream, remote_base, hub)
     if _same(source, spot.url):
         raise Usage(f"{spot.url} is the place of {upstream} itself", about=spot.url)
-    with join._alone(where, ours):
+    with making.alone(where, ours):
         if ours in configuration.joined(where):
             raise Conflict(f"{ours} is already joined here", about=ours, hint="wl list")
-        node = Node(join._config(where, ours, who, spot, org, join._fresh(where, ours)), where)
+        node = Node(making.config_for(where, ours, who, spot, org, making.fresh(where, ours)), where)
         # What was pinned of an earlier wasteland of this name says nothing of a new one.
         node.config.node = {"hub": spot.hub} if spot.hub else {}
         node.config.signing = signed
-        join.make_known(node)
+        registration.make_known(node)
         if node.hub is not None and node.hub.exists(org, db):
             raise Conflict(f"{ours} already exists", about=ours, hint=f"if it is yours: wl join {ours} --direct")
         try:
@@ -121,7 +122,7 @@ def fork(
             _found(node, upstream, known, who, say)
             _publish(node, spot, private=private, say=say)
         except BaseException:
-            join._undo(node)
+            making.undo(node)
             raise
     return node
 
@@ -133,7 +134,7 @@ def _target(
     if sum(one is not None for one in (remote_base, remote, hub)) > 1:
         raise Usage("give one of --remote-base, --remote, --hub")
     if remote is None:
-        return join.place(where, ours, remote_base, hub)
+        return making.place(where, ours, remote_base, hub)
     if private:
         raise Usage("--private is for a hub: who may read a remote is decided where it is", about="private")
     url = remote_url(remote)
@@ -148,7 +149,7 @@ def _source(where: Paths, upstream: str, remote_base: str | None, hub: str | Non
         if not url:
             raise Refused(f"{upstream} has no remote to fork from", about=upstream)
         return url, joined.config.node.get("wasteland_id")
-    return join.place(where, upstream, remote_base, hub).url, None
+    return making.place(where, upstream, remote_base, hub).url, None
 
 
 def _same(one: str, other: str) -> bool:
@@ -205,7 +206,7 @@ def _found(node: Node, upstream: str, known: str | None, who: Person, say: Say) 
             parents.record(db, Parent(urn, upstream, base))
         with db.change(f"Register rig: {who.handle}"):
             db.run("DELETE FROM rigs WHERE handle = :handle", handle=who.handle)
-            join._register(node, db, who, node.config.org)
+            registration.register(node, db, who, node.config.org)
             signing.inception(node, db, now)
             roles.first_roles(node, db, now)
 
@@ -252,24 +253,24 @@ def join_remote(
     """
     org, _ = org_db(upstream)
     binary.find()
-    who = join.person(handle or org, display_name, email, binary.dolt_home(where.data))
+    who = registration.person(handle or org, display_name, email, binary.dolt_home(where.data))
     url = remote_url(remote)
     spot = Place("git" if is_git(url) else "remote", url)
-    with join._alone(where, upstream):
+    with making.alone(where, upstream):
         if upstream in configuration.joined(where):
             raise Conflict(f"{upstream} is already joined here", about=upstream, hint="wl list")
-        node = Node(join._config(where, upstream, who, spot, org, join._fresh(where, upstream)), where)
+        node = Node(making.config_for(where, upstream, who, spot, org, making.fresh(where, upstream)), where)
         node.config.signing, node.config.mode = signed, "wild-west"
         try:
             say("Cloning...")
             with _cloned(node, url):
                 pass
-            join._introduce(node, who, direct=True, say=say)
+            registration.introduce(node, who, direct=True, say=say)
             standing.pin(node, node.db.at("main"))
             node.config.save()
             node.db.server.made()
         except BaseException:
-            join._undo(node)
+            making.undo(node)
             raise
     return node
 

@@ -16,6 +16,7 @@ from wasteland.errors import BadSignature
 from wasteland.local.keys import verify_signature as check
 from wasteland.trust import envelope as attest
 from wasteland.trust import statements
+from wasteland.trust.authors import Authors
 from wasteland.trust.binding import ChainState, Signed, check_chain, check_completion_row, check_stamp_row
 from wasteland.trust.envelope import Envelope, canonical, parse
 from wasteland.trust.registry import Undecided, read_key_log, read_roles
@@ -68,16 +69,23 @@ def inception(who, handle, following=b"next", wasteland=WASTELAND):
 
 
 def a_context(**changes):
+    loaded = {
+        "wasteland": WASTELAND,
+        "key_events": EVENTS[:1],
+        "chain": STAMPS,
+        "worker_key_events": [inception("alice0", "alice")],
+    }
+    loaded |= {name: changes.pop(name) for name in list(changes) if name in loaded}
+    keys = {"maint": loaded["key_events"], "alice": loaded["worker_key_events"]}
     made = Context(
-        wasteland=WASTELAND,
+        authors=Authors(
+            loaded["wasteland"], lambda handle: keys.get(handle, loaded["key_events"]), lambda _: loaded["chain"], check
+        ),
         row=STAMP_ROW,
         attestations=[STAMPS[0]],
-        key_events=EVENTS[:1],
-        chain=STAMPS,
         wanted=WANTED,
         completion=COMPLETION_ROW,
         completion_attestations=[COMPLETION],
-        worker_key_events=[inception("alice0", "alice")],
     )
     return replace(made, **changes)
 
@@ -244,7 +252,7 @@ def test_no_changed_byte_of_a_payload_verifies(at, by):
 
 @given(st.sampled_from(sorted(STAMP_ROW)), st.one_of(st.text(ODD, max_size=5), st.integers(), st.floats(), st.none()))
 def test_no_changed_field_of_a_row_verifies(column, value):
-    report = verify_stamp(a_context(row=STAMP_ROW | {column: value}), check)
+    report = verify_stamp(a_context(row=STAMP_ROW | {column: value}))
     redacted = column == "message" and value is None
     same = STAMP_ROW[column] == value
     assert (report.verdict is Verdict.VERIFIED) == (redacted or same)
@@ -306,7 +314,7 @@ def test_a_link_onto_another_history_accuses_both_places():
 
 
 def test_the_vector_stamp_is_verified_and_told_in_order():
-    report = verify_stamp(a_context(), check)
+    report = verify_stamp(a_context())
     assert report.verdict is Verdict.VERIFIED
     assert report.verdict.exit_code == 0
     names = ["wasteland", "signature", "payload", "row", "chain", "context", "evidence", "log", "scores"]
@@ -316,17 +324,16 @@ def test_the_vector_stamp_is_verified_and_told_in_order():
 
 
 def test_the_second_stamp_stands_on_the_first():
-    second = a_context(row=SECOND_ROW, attestations=[STAMPS[1]])
-    assert verify_stamp(second, check).verdict is Verdict.VERIFIED
-    assert verify_stamp(replace(second, chain=[]), check).verdict is Verdict.UNDECIDED
+    second = {"row": SECOND_ROW, "attestations": [STAMPS[1]]}
+    assert verify_stamp(a_context(**second)).verdict is Verdict.VERIFIED
+    assert verify_stamp(a_context(**second, chain=[])).verdict is Verdict.UNDECIDED
 
 
 def test_the_vector_completion_is_verified():
-    alice = inception("alice0", "alice")
-    context = a_context(row=COMPLETION_ROW, attestations=[COMPLETION], key_events=[alice], chain=[])
-    assert verify_completion(context, check).verdict is Verdict.VERIFIED
+    context = a_context(row=COMPLETION_ROW, attestations=[COMPLETION], chain=[])
+    assert verify_completion(context).verdict is Verdict.VERIFIED
     changed = replace(context, row=COMPLETION_ROW | {"evidence": "https://elsewhere"})
-    assert verify_completion(changed, check).verdict is Verdict.INVALID
+    assert verify_completion(changed).verdict is Verdict.INVALID
 
 
 @pytest.mark.parametrize(
@@ -354,15 +361,15 @@ def test_the_vector_completion_is_verified():
     ],
 )
 def test_what_is_missing_is_undecided_and_what_is_wrong_is_invalid(changes, verdict):
-    assert verify_stamp(a_context(**changes), check).verdict is verdict
+    assert verify_stamp(a_context(**changes)).verdict is verdict
 
 
 def test_a_stamp_after_the_last_good_one_of_a_revoked_key_is_invalid():
     late = signed(a_stamp(chain=Link(2, STAMPS[1].sha256)), "maint0")
     row = STAMP_ROW | {"block_hash": late.sha256}
-    context = a_context(row=row, attestations=[late], key_events=EVENTS)
-    assert verify_stamp(context, check).verdict is Verdict.INVALID
-    assert verify_stamp(replace(context, key_events=EVENTS[:1]), check).verdict is Verdict.VERIFIED
+    late_one = {"row": row, "attestations": [late]}
+    assert verify_stamp(a_context(**late_one, key_events=EVENTS)).verdict is Verdict.INVALID
+    assert verify_stamp(a_context(**late_one, key_events=EVENTS[:1])).verdict is Verdict.VERIFIED
 
 
 def a_roles(version, root, prev=attest.ZERO):

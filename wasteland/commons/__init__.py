@@ -10,12 +10,21 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wasteland.errors import NotFound, Usage
 from wasteland.text import show
 
+if TYPE_CHECKING:
+    from wasteland.dolt.database import Database
+
+PART = 1000  # values in one list of a query
+OLDEST_FIRST = {
+    "stamps": "ORDER BY created_at, id", "completions": "ORDER BY completed_at, id", "wanted": "ORDER BY id",
+}  # fmt: skip
 ID_LIMIT = 255  # characters; no column of ids or handles is wider
 
 
@@ -47,3 +56,21 @@ def only(found: list[str], text: str) -> str:
         more = ", …" if len(found) > 3 else ""
         raise Usage(f'ambiguous prefix "{show(text)}" matches: {names}{more}', about=text)
     return found[0]
+
+
+def in_parts(
+    db: Database, sql: str, column: str, among: Iterable[str] | None, tail: str, **values: Any
+) -> list[dict[str, Any]]:
+    """The rows of a query whose `column` is one of the values `among`, asked in several lists; all rows for None."""
+    if among is None:
+        return db.rows(f"{sql} {tail}", **values)
+    wanted, found = list(among), []
+    narrowed = f"{sql} {'AND' if ' WHERE ' in sql else 'WHERE'} {column} IN :among {tail}"
+    for start in range(0, len(wanted), PART):
+        found += db.rows(narrowed, **values, among=wanted[start : start + PART])
+    return found
+
+
+def by_ids(db: Database, table: str, ids: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """The rows of a table with these ids that there are, by id; all rows, oldest first, for None."""
+    return {str(row["id"]): row for row in in_parts(db, f"SELECT * FROM {table}", "id", ids, OLDEST_FIRST[table])}

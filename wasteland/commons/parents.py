@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wasteland.commons.signatures import envelopes
+from wasteland.commons import in_parts
+from wasteland.commons.signatures import envelopes, readable
 from wasteland.dolt.database import Database
 from wasteland.dolt.session import identifier
 from wasteland.models import JSON_COLUMNS, KEYS, jsonable, loaded
@@ -24,6 +25,10 @@ META = "SELECT `key` AS name, value FROM _meta WHERE `key` LIKE 'parent\\_%' OR 
 ATTESTATION_COLUMNS = (
     "payload_sha256, predicate_type, subject_table, subject_id, signer, key_id, chain_seq, chain_prev, payload, "
     "signatures, created_at"
+)
+ABOUT = (
+    "SELECT subject_table, subject_id, signer, payload_sha256, payload, signatures FROM wl_parent_attestations"
+    " WHERE wasteland = :urn"
 )
 EVENT_COLUMNS = "event_sha256, handle, seq, prev, kind, key_id, payload, signatures, created_at"
 SIGNED = {
@@ -105,26 +110,9 @@ def set_apart(db: Database, wasteland: str, urn: str) -> None:
     db.run("DELETE FROM _meta WHERE `key` = 'wasteland_name'")
 
 
-def home_of(db: Database, table: str, row_id: str, block_hash: object) -> str | None:
-    """The recorded wasteland in which a row was signed: that whose attestation, kept here, its block_hash names."""
-    if not isinstance(block_hash, str) or not (known := recorded(db)):
-        return None
-    found = db.rows(
-        "SELECT wasteland FROM wl_parent_attestations "
-        "WHERE subject_table = :table AND subject_id = :id AND payload_sha256 = :sha",
-        table=table, id=row_id, sha=block_hash,
-    )  # fmt: skip
-    return next((urn for row in found if (urn := str(row["wasteland"])) in known), None)
-
-
-def of_subject(db: Database, table: str, row_id: str, *, wasteland: str) -> list[Envelope]:
-    """The attestations about one row that were made in a parent."""
-    found = db.rows(
-        "SELECT payload, signatures FROM wl_parent_attestations WHERE wasteland = :urn AND subject_table = :table "
-        "AND subject_id = :id ORDER BY chain_seq, payload_sha256",
-        urn=wasteland, table=table, id=row_id,
-    )  # fmt: skip
-    return envelopes(found)
+def about(db: Database, ids: Sequence[str] | None, *, wasteland: str) -> list[Row]:
+    """The attestations about rows that were made in a parent, as `signatures.about` gives those made here."""
+    return in_parts(db, ABOUT, "subject_id", ids, "ORDER BY chain_seq, payload_sha256", urn=wasteland)
 
 
 def of_signer(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
@@ -134,7 +122,7 @@ def of_signer(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:
         "ORDER BY chain_seq, payload_sha256",
         urn=wasteland, handle=handle,
     )  # fmt: skip
-    return envelopes(found)
+    return list(readable(found))
 
 
 def key_events(db: Database, handle: str, *, wasteland: str) -> list[Envelope]:

@@ -6,10 +6,13 @@ found, and nothing can be added.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from wasteland.commons import stamp_time
+from wasteland.commons import in_parts, stamp_time
 from wasteland.dolt.database import Database
+from wasteland.errors import BadSignature
 from wasteland.trust.envelope import Envelope
 
 ATTESTATION = """
@@ -22,6 +25,7 @@ KEY_EVENT = """
 INSERT INTO wl_key_events (event_sha256, handle, seq, prev, kind, key_id, payload, signatures, created_at)
 VALUES (:event_sha256, :handle, :seq, :prev, :kind, :key_id, :payload, :signatures, :created_at)
 """
+ABOUT = "SELECT subject_table, subject_id, signer, payload_sha256, payload, signatures FROM wl_attestations"
 ROLES = "INSERT INTO wl_roles (version, payload, signatures) VALUES (:version, :payload, :signatures)"
 
 
@@ -52,16 +56,16 @@ def of_subject(db: Database, table: str, row_id: str) -> list[Envelope]:
         "ORDER BY chain_seq, payload_sha256",
         table=table, id=row_id,
     )  # fmt: skip
-    return envelopes(found)
+    return list(readable(found))
 
 
 def of_signer(db: Database, handle: str) -> list[Envelope]:
-    """All attestations that a handle is said to have signed, in chain order."""
+    """All attestations that a handle is said to have signed, in chain order, as far as they can be read."""
     found = db.rows(
         "SELECT payload, signatures FROM wl_attestations WHERE signer = :handle ORDER BY chain_seq, payload_sha256",
         handle=handle,
     )
-    return envelopes(found)
+    return list(readable(found))
 
 
 def digests(db: Database, handle: str) -> set[str]:
@@ -80,6 +84,18 @@ def key_events(db: Database, handle: str) -> list[Envelope]:
 def roles(db: Database) -> list[Envelope]:
     """The versions of the roles document, oldest first."""
     return envelopes(db.rows("SELECT payload, signatures FROM wl_roles ORDER BY version"))
+
+
+def about(db: Database, ids: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The attestations about the rows with these ids, or all there are: subject, signer, payload and signatures."""
+    return in_parts(db, ABOUT, "subject_id", ids, "ORDER BY chain_seq, payload_sha256")
+
+
+def readable(rows: Iterable[Mapping[str, Any]]) -> Iterator[Envelope]:
+    """The envelopes among rows of `payload` and `signatures`; what has not even the form of one is nobody's word."""
+    for row in rows:
+        with suppress(BadSignature):
+            yield Envelope.from_columns(row["payload"], row["signatures"])
 
 
 def envelopes(rows: list[dict[str, Any]]) -> list[Envelope]:

@@ -8,6 +8,7 @@ secure-systems-lab/dsse), the did:key method of the W3C Credentials Community Gr
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -150,6 +151,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 
 
+@functools.lru_cache(maxsize=4096)
 def did_key(public: bytes) -> str:
     """The did:key name of an Ed25519 public key of 32 bytes; BadSignature for one that may not be used."""
     _usable(public)
@@ -161,6 +163,7 @@ def did_key(public: bytes) -> str:
     return DID_PREFIX + text
 
 
+@functools.lru_cache(maxsize=4096)
 def public_of(did: str) -> bytes:
     """The public key that `did` names; BadSignature unless it is the one spelling of a usable Ed25519 key."""
     if not did.startswith(DID_PREFIX) or not 40 <= len(did) <= 64:

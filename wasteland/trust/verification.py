@@ -8,29 +8,26 @@ it accuses nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
 from typing import Any
 
 from wasteland.errors import BadSignature
 from wasteland.text import show
+from wasteland.trust.authors import Authors
 from wasteland.trust.binding import (
     COMPLETION_COLUMNS,
     STAMP_COLUMNS,
     ChainState,
     Row,
-    Signed,
-    check_chain,
     check_completion_row,
     check_stamp_row,
     evidence_matches,
     redacted,
-    signed_link,
 )
-from wasteland.trust.envelope import COMPLETION, STAMP, Check, Envelope, Statement, did_key, kind_of, verify_envelope
-from wasteland.trust.registry import KeyLog, Undecided, read_key_log
+from wasteland.trust.envelope import COMPLETION, STAMP, Envelope, Statement
+from wasteland.trust.registry import Undecided
 from wasteland.trust.statements import completion_digest, manifest_digest, text_manifest, wanted_digest
 
 PENDING = "not in a checkpoint (pending)"
@@ -89,36 +86,38 @@ class Context:
     """All that a verification reads, loaded beforehand.
 
     `row` is the stamp or completion itself, `attestations` the envelopes whose
-    subject it is.  `chain` holds every attestation of the author that is at
-    hand, `key_events` those of the author's handle.  The rest is about the
-    completion a stamp judges: its row, envelopes, and its worker's key events.
+    subject it is, `authors` the keys and chains of the wasteland that it was
+    signed in.  The rest is about the completion that a stamp judges: the item,
+    its row and its envelopes.
     """
 
-    wasteland: str
+    authors: Authors
     row: Row
     attestations: Sequence[Envelope] = ()
-    key_events: Sequence[Envelope] = ()
-    chain: Sequence[Envelope] = ()
     wanted: Row | None = None
     completion: Row | None = None
     completion_attestations: Sequence[Envelope] = ()
-    worker_key_events: Sequence[Envelope] = ()
     wasteland_name: str = ""
 
+    @property
+    def wasteland(self) -> str:
+        """The id of the wasteland that the row was signed in."""
+        return self.authors.wasteland
 
-def verify_stamp(context: Context, check: Check) -> Report:
+
+def verify_stamp(context: Context) -> Report:
     """The verdict on a stamp.  Never raises for what a stranger wrote."""
     row = context.row
     title = f"{row.get('author')} -> {row.get('subject')}"
-    statement, findings, log = _signed(context, STAMP, str(row.get("author")), check)
-    if statement is None or log is None:
+    statement, findings = _signed(context, STAMP, str(row.get("author")))
+    if statement is None:
         return _report(row, title, findings)
     wrong = check_stamp_row(statement, row)
     note = "  (message redacted)" if redacted(statement, row) else ""
     findings += [
         _row_finding(wrong, STAMP_COLUMNS, note),
-        _chain_finding(statement, context, log, check),
-        _context_finding(statement, context, check),
+        _chain_finding(statement, context),
+        _context_finding(statement, context),
         _evidence_finding(statement, context),
         Finding("log", None, PENDING, decides=False),
         Finding("scores", True, _scores(statement), decides=False),
@@ -126,19 +125,19 @@ def verify_stamp(context: Context, check: Check) -> Report:
     return _report(row, title, findings)
 
 
-def verify_completion(context: Context, check: Check) -> Report:
+def verify_completion(context: Context) -> Report:
     """The verdict on a completion.  Never raises for what a stranger wrote."""
     row = context.row
     title = f"{row.get('completed_by')} for {row.get('wanted_id')}"
-    statement, findings, log = _signed(context, COMPLETION, str(row.get("completed_by")), check)
-    if statement is None or log is None:
+    statement, findings = _signed(context, COMPLETION, str(row.get("completed_by")))
+    if statement is None:
         return _report(row, title, findings)
     said = statement["predicate"]
     digest = manifest_digest(said["evidence"])
     same = statement["subject"][0]["digest"]["sha256"] == digest
     findings += [
         _row_finding(check_completion_row(statement, row), COMPLETION_COLUMNS, ""),
-        _chain_finding(statement, context, log, check),
+        _chain_finding(statement, context),
         Finding("context", *_wanted(said["wanted"], said["wanted_sha256"], context.wanted)),
         Finding("evidence", same, _evidence_text(digest, said["evidence"]) if same else "is not the manifest signed"),
         Finding("log", None, PENDING, decides=False),
@@ -157,64 +156,44 @@ def _report(row: Row, title: str, findings: list[Finding]) -> Report:
     return Report(str(row.get("id")), title, verdict, tuple(findings))
 
 
-def _signed(
-    context: Context, kind: str, handle: str, check: Check
-) -> tuple[Statement | None, list[Finding], KeyLog | None]:
+def _signed(context: Context, kind: str, handle: str) -> tuple[Statement | None, list[Finding]]:
     """The statement about the row if a live key of `handle` signed it, and the first lines of the report."""
     where = Finding("wasteland", True, f"{context.wasteland}  {context.wasteland_name}".rstrip(), decides=False)
     block_hash = context.row.get("block_hash")
     if not context.attestations:
         if block_hash is None:
-            return None, [where, Finding("signature", None, "unsigned (legacy)")], None
-        return None, [where, Finding("signature", None, "the attestation that block_hash names is not here")], None
+            return None, [where, Finding("signature", None, "unsigned (legacy)")]
+        return None, [where, Finding("signature", None, "the attestation that block_hash names is not here")]
     envelope = next((one for one in context.attestations if one.sha256 == block_hash), None)
     try:
-        log = read_key_log(context.key_events, handle, context.wasteland, check)
-        envelope = envelope or _own(context.attestations, log, kind, check)
+        context.authors.log(handle)
+        envelope = envelope or _own(context, handle, kind)
         if envelope is None:  # what strangers signed about the row is their word, not the author's
             told = "unsigned (legacy)" if block_hash is None else "the attestation that block_hash names is not here"
-            return None, [where, Finding("signature", None, told)], None
-        statement, told = _by_live_key(envelope, log, kind, check)
+            return None, [where, Finding("signature", None, told)]
+        statement, told = context.authors.signed(envelope, handle, kind)
         if statement["predicate"]["wasteland"] != context.wasteland:
             raise BadSignature("it was signed for another wasteland")
     except Undecided as error:
-        return None, [where, Finding("signature", None, error.message)], None
+        return None, [where, Finding("signature", None, error.message)]
     except BadSignature as error:
-        return None, [where, Finding("signature", False, error.message)], None
+        return None, [where, Finding("signature", False, error.message)]
     matches = "= block_hash" if envelope.sha256 == block_hash else "differs from block_hash"
     payload = Finding(
         "payload", envelope.sha256 == block_hash, f"sha256 {_short(envelope.sha256)} {matches}  canonical ok"
     )
-    return statement, [where, Finding("signature", True, told), payload], log
+    return statement, [where, Finding("signature", True, told), payload]
 
 
-def _own(envelopes: Sequence[Envelope], log: KeyLog, kind: str, check: Check) -> Envelope | None:
-    """The first envelope that a live key of the row's author signed, if any."""
-    for envelope in envelopes:
+def _own(context: Context, handle: str, kind: str) -> Envelope | None:
+    """The first envelope about the row that a live key of its author signed, if any."""
+    for envelope in context.attestations:
         try:
-            _by_live_key(envelope, log, kind, check)
+            context.authors.signed(envelope, handle, kind)
         except BadSignature:
             continue
         return envelope
     return None
-
-
-def _by_live_key(envelope: Envelope, log: KeyLog, kind: str, check: Check) -> tuple[Statement, str]:
-    """The statement of an envelope that a key of the log signed while it was good; else BadSignature."""
-    statement = verify_envelope(envelope, [key.public for key in log.keys], check)
-    if kind_of(statement) != kind:
-        raise BadSignature(f"the statement is not a {kind}")
-    said = statement["predicate"]
-    if said["author"]["handle"] != log.handle:
-        raise BadSignature(f"it names {said['author']['handle']} as its author, not {log.handle}")
-    key = next((one for one in log.keys if did_key(one.public) == said["author"]["did"]), None)
-    if key is None:
-        raise BadSignature(f"the author's key is not one of {log.handle}'s")
-    verify_envelope(envelope, [key.public], check)
-    if key.last_good is not None and said["chain"]["seq"] > key.last_good:
-        raise BadSignature(f"the key was revoked, last good seq {key.last_good}")
-    revoked = "" if key.last_good is None else f"; revoked later, last good seq {key.last_good}"
-    return statement, f"ok  Ed25519 {said['author']['did']}  (key event {key.seq} {key.kind}{revoked})"
 
 
 def _row_finding(wrong: list[str], columns: int, note: str) -> Finding:
@@ -223,33 +202,17 @@ def _row_finding(wrong: list[str], columns: int, note: str) -> Finding:
     return Finding("row", True, f"{columns}/{columns} columns match{note}")
 
 
-def _links(envelopes: Iterable[Envelope], log: KeyLog, wasteland: str, check: Check) -> list[Signed]:
-    """The links of the author's chain among `envelopes`; what the author did not sign here is no link."""
-    links = []
-    for envelope in envelopes:
-        for kind in (STAMP, COMPLETION):
-            try:
-                statement, _ = _by_live_key(envelope, log, kind, check)
-            except BadSignature:
-                continue
-            if statement["predicate"]["wasteland"] == wasteland:
-                links.append(signed_link(statement, envelope.sha256))
-    return links
-
-
-def _chain_finding(statement: Statement, context: Context, log: KeyLog, check: Check) -> Finding:
-    links = _links([*context.chain, *context.attestations], log, context.wasteland, check)
-    said = statement["predicate"]["chain"]
+def _chain_finding(statement: Statement, context: Context) -> Finding:
+    handle, said = statement["predicate"]["author"]["handle"], statement["predicate"]["chain"]
+    chain = context.authors.chain(handle).joined(context.authors.links(context.attestations, handle))
     seq, prev = said["seq"], said["prev"]
-    state = check_chain(links)[seq]
+    state = chain.state(seq)
     if state is ChainState.OK:
         return Finding("chain", True, f"seq {seq}, prev {_short(prev)}")
     if state is ChainState.MISSING:
-        here = {link.seq for link in links}
-        gap = next(one for one in count() if one not in here)
-        return Finding("chain", None, f"seq {seq}: link {gap} of {log.handle}'s chain is not here")
-    others = ", ".join(sorted(_short(link.sha256) for link in links if link.seq == seq))
-    return Finding("chain", False, f"seq {seq}: {log.handle} signed two histories (equivocation): {others}")
+        return Finding("chain", None, f"seq {seq}: link {chain.gap()} of {handle}'s chain is not here")
+    others = ", ".join(sorted(_short(link.sha256) for link in chain.at(seq)))
+    return Finding("chain", False, f"seq {seq}: {handle} signed two histories (equivocation): {others}")
 
 
 def _wanted(wanted_id: str, digest: str, row: Row | None) -> tuple[bool | None, str]:
@@ -264,16 +227,16 @@ def _wanted(wanted_id: str, digest: str, row: Row | None) -> tuple[bool | None, 
     return False, f"wanted {wanted_id} changed after it was signed"
 
 
-def _context_finding(statement: Statement, context: Context, check: Check) -> Finding:
+def _context_finding(statement: Statement, context: Context) -> Finding:
     said = statement["predicate"]["context"]
-    completion_ok, told = _completion(statement, context, check)
+    completion_ok, told = _completion(statement, context)
     wanted_ok, wanted_told = _wanted(said["wanted"], said["wanted_sha256"], context.wanted)
     both = (completion_ok, wanted_ok)
     ok = False if False in both else None if None in both else True
     return Finding("context", ok, f"{told}   {wanted_told}")
 
 
-def _completion(statement: Statement, context: Context, check: Check) -> tuple[bool | None, str]:
+def _completion(statement: Statement, context: Context) -> tuple[bool | None, str]:
     """Whether the completion that a stamp judged is the one that is here: signed, or as an unsigned row."""
     said, row = statement["predicate"], context.completion
     name, digest = said["context"]["completion"], said["context"]["completion_sha256"]
@@ -283,7 +246,7 @@ def _completion(statement: Statement, context: Context, check: Check) -> tuple[b
         return False, f"completion {name} is not {said['rig']['handle']}'s"
     envelope = next((one for one in context.completion_attestations if one.sha256 == digest), None)
     if envelope is not None:
-        return _signed_completion(statement, envelope, context, check)
+        return _signed_completion(statement, envelope, context)
     try:
         if completion_digest(row) == digest:
             return True, f"completion {name} unsigned, unchanged ({_short(digest)})"
@@ -294,14 +257,11 @@ def _completion(statement: Statement, context: Context, check: Check) -> tuple[b
     return False, f"completion {name} is not the one that was judged"
 
 
-def _signed_completion(
-    statement: Statement, envelope: Envelope, context: Context, check: Check
-) -> tuple[bool | None, str]:
+def _signed_completion(statement: Statement, envelope: Envelope, context: Context) -> tuple[bool | None, str]:
     said = statement["predicate"]
     name, worker = said["context"]["completion"], said["rig"]["handle"]
     try:
-        log = read_key_log(context.worker_key_events, worker, context.wasteland, check)
-        done, _ = _by_live_key(envelope, log, COMPLETION, check)
+        done, _ = context.authors.signed(envelope, worker, COMPLETION)
     except Undecided as error:
         return None, f"completion {name}: {error.message}"
     except BadSignature as error:

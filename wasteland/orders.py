@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from wasteland.errors import Usage
 from wasteland.text import show
+from wasteland.values import dataclass
 
 OUTCOMES = ("landed", "failed", "declined")
 LEVELS = ("L0", "L1", "L2", "L3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from wasteland.values import dataclass
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 

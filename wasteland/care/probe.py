@@ -13,7 +13,6 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from wasteland.errors import Unauthenticated, Unreachable, WastelandError
 from wasteland.hub.rest.client import Answer, Wire
 from wasteland.hub.rest.shapes import number_of, objects, plain, told
 from wasteland.hub.rest.v1 import TEXTS
+from wasteland.values import dataclass
 
 V1, V2 = "api/v1alpha1", "api/v2"
 SAMPLE = "hop/wl-commons"  # a public database of DoltHub with pull requests

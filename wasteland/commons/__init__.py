@@ -7,9 +7,6 @@ here, so that two in one second differ.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
-import secrets
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +27,8 @@ ID_LIMIT = 255  # characters; no column of ids or handles is wider
 
 def schema(file: str) -> list[str]:
     """The statements of a file in schema/."""
+    import importlib.resources
+
     packaged = importlib.resources.files("wasteland") / "schema" / file
     path = packaged if packaged.is_file() else Path(__file__).parents[2] / "schema" / file
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("--")]
@@ -38,6 +37,9 @@ def schema(file: str) -> list[str]:
 
 def new_id(prefix: str, size: int, *parts: str) -> str:
     """`prefix` and `size` hex digits of the SHA-256 of `parts` and 8 random bytes."""
+    import hashlib
+    import secrets
+
     text = "|".join([*parts, secrets.token_hex(8)])
     return prefix + hashlib.sha256(text.encode()).hexdigest()[:size]
 

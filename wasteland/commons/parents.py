@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.commons import in_parts
@@ -20,6 +19,7 @@ from wasteland.dolt.database import Database
 from wasteland.dolt.session import identifier
 from wasteland.models import JSON_COLUMNS, KEYS, jsonable, loaded
 from wasteland.trust.envelope import Envelope
+from wasteland.values import dataclass
 
 META = "SELECT `key` AS name, value FROM _meta WHERE `key` LIKE 'parent\\_%' OR `key` LIKE 'ancestor:%'"
 ATTESTATION_COLUMNS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from wasteland.dolt.queries import Queries
@@ -11,6 +10,7 @@ from wasteland.dolt.session import Row, identifier, utc
 from wasteland.errors import Conflict, WastelandError
 from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
 from wasteland.text import show
+from wasteland.values import dataclass
 
 SYSTEM = "dolt_"
 

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pymysql
-from pymysql.constants import ER
-from pymysql.cursors import DictCursor
-
+from wasteland.dolt.driver import ER, Connection, DictCursor, err
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Unreachable, WastelandError
 from wasteland.text import masked, show
@@ -31,7 +28,7 @@ class Session:
     def __init__(self, server: Server, account: str = "node") -> None:
         self.server = server
         self.account = account
-        self._connection: pymysql.Connection[Any] | None = None
+        self._connection: Connection[Any] | None = None
         self._revision: str | None = ""
         self.in_change = False
         self.locked = False
@@ -48,13 +45,13 @@ class Session:
                     self._revision = revision
                 count = cursor.execute(sql, values)
                 return count, list(cursor.fetchall())
-        except pymysql.err.Error as error:
+        except err.Error as error:
             raise self._translated(error, revision) from error
 
-    def _translated(self, error: pymysql.err.Error, revision: str | None) -> WastelandError:
+    def _translated(self, error: err.Error, revision: str | None) -> WastelandError:
         number = error.args[0] if error.args and isinstance(error.args[0], int) else -1
         words = masked(show(error.args[1] if len(error.args) > 1 else error))[:300]
-        if number in LOST or isinstance(error, pymysql.err.InterfaceError):
+        if number in LOST or isinstance(error, err.InterfaceError):
             self.close()
             return Unreachable(f"the database server went away: {words}", hint="try again")
         if number in SERIALIZATION:
@@ -66,7 +63,7 @@ class Session:
     def close(self) -> None:
         """End the session; an open transaction is rolled back."""
         if self._connection is not None:
-            with contextlib.suppress(pymysql.err.Error, OSError):
+            with contextlib.suppress(err.Error, OSError):
                 self._connection.close()
         self._connection = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from wasteland.trust.envelope import COMPLETION, checked_statement, kind_of
 from wasteland.trust.manifest import Part, Report, State, checked_manifest, lines_of
 from wasteland.trust.statements import URL
 from wasteland.trust.verification import Verdict
+from wasteland.values import dataclass
 
 GONE = (404, 410)
 SAME, CHANGED, MISSING, UNCHECKED = State.SAME, State.CHANGED, State.GONE, State.UNCHECKED

@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from urllib.parse import urljoin
 
 from wasteland.errors import Refused, Unreachable, Usage
 from wasteland.text import show
+from wasteland.values import dataclass
 
 if TYPE_CHECKING:
     import httpx2

@@ -17,12 +17,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from wasteland.errors import Misconfigured, Refused, Unreachable
 from wasteland.local import config as configuration
 from wasteland.text import show
+from wasteland.values import dataclass
 
 TIMEOUT = 300  # seconds
 LIMIT = 2 << 30  # bytes, of any one file that git writes: a pack, a patch, a listing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from wasteland.evidence.gitread import Scratch
 from wasteland.text import show
 from wasteland.trust.manifest import blob_manifest, git_manifest, line, media_type, url_manifest
 from wasteland.trust.statements import URL, text_manifest
+from wasteland.values import dataclass
 
 Manifest = dict[str, Any]
 

@@ -8,9 +8,10 @@ commit, a state, or ancestry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from wasteland.values import dataclass
 
 OPEN, CLOSED, MERGED = "open", "closed", "merged"
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from wasteland.hub.rest.shapes import EPOCH, plain, time_of
 from wasteland.hub.site import DOLTHUB, DOLTHUB_HOSTS, base_url
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths
+from wasteland.values import dataclass
 
 SERVICE = "wasteland-hub"
 FILE = "tokens.json"

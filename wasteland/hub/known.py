@@ -9,7 +9,6 @@ made again does not inherit the branches of its predecessor.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from wasteland.errors import Misconfigured
 from wasteland.hub import Branch
 from wasteland.hub.rest.shapes import EPOCH, plain, time_of
 from wasteland.local import config as configuration
+from wasteland.values import dataclass
 
 FIELDS = 8
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from wasteland.errors import Misconfigured, NotFound, Unreachable, Usage
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths
 from wasteland.text import show
+from wasteland.values import dataclass
 
 DOLTHUB = "https://www.dolthub.com"
 DOLTHUB_HOSTS = ("www.dolthub.com", "dolthub.com")

@@ -7,8 +7,9 @@ generations of the API), `remote` is the gRPC proxy for clone, fetch and push,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from wasteland.values import dataclass
 
 
 @dataclass(frozen=True)

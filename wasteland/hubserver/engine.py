@@ -16,7 +16,6 @@ import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pymysql.cursors import SSCursor
 from wasteland.errors import NotFound, Unreachable, WastelandError
 from wasteland.hubserver.server import REMOTE_ACCOUNT, DoltServer
 from wasteland.text import show
+from wasteland.values import dataclass
 
 IDLE = 8  # sessions kept for each account
 SLOWEST = 120.0  # seconds after which a session is given up, whatever else fails

@@ -8,11 +8,11 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.errors import NotFound, WastelandError
 from wasteland.hubserver.store import Repository, Store, now
+from wasteland.values import dataclass
 
 WORKERS = 8
 log = logging.getLogger(__name__)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from wasteland.errors import NotFound, NotOpen
 from wasteland.hub import CLOSED, MERGED, OPEN
 from wasteland.hubserver.store import Repository, Store, now
+from wasteland.values import dataclass
 
 PAGE = 100
 

@@ -27,7 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wasteland.dolt import binary, keeper
-from wasteland.dolt.server import last_words, serves, socket_in, write
+from wasteland.dolt.server import socket_in
+from wasteland.dolt.starting import last_words, serves, write
 from wasteland.errors import Misconfigured, Unreachable
 
 START_TIMEOUT = 60.0

@@ -14,7 +14,6 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from wasteland.errors import Conflict, NotFound, Usage
 from wasteland.hubserver import Holder
 from wasteland.text import name as checked_name
+from wasteland.values import dataclass
 
 ROLES = ("reader", "writer", "admin")
 SCHEMA = """

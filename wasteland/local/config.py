@@ -20,12 +20,13 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wasteland.errors import Misconfigured, NotFound, Usage
 from wasteland.text import org_db, show
+from wasteland.values import dataclass
 
 MODES = ("pr", "wild-west")
 Rules = TypeVar("Rules")

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from wasteland.errors import Conflict, Misconfigured, NotFound, Refused
 from wasteland.trust.envelope import Envelope, checked_statement, parse
 from wasteland.trust.statements import Link, subject_of
+from wasteland.values import dataclass
 
 SIGNED, PUBLISHED, VOID = "signed", "published", "void"
 WAIT_SECONDS = 30.0

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ from wasteland.trust.envelope import (
     public_of,
     sha256,
 )
+from wasteland.values import dataclass
 
 __all__ = ["Entry", "Journal", "Key", "KeyStore", "public_key", "sign_statement", "verify_signature"]
 

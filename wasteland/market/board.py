@@ -7,7 +7,6 @@ commit or offers it.  Either way a verb that returns has done what it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +33,7 @@ from wasteland.trust.statements import (
     valence_of,
     wanted_digest,
 )
+from wasteland.values import dataclass
 
 TYPES = ("feature", "bug", "design", "rfc", "docs", "inference")
 EFFORTS = ("trivial", "small", "medium", "large", "epic")

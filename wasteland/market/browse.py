@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
@@ -19,6 +19,7 @@ from wasteland.node.node import Node
 from wasteland.node.proposals import Proposal
 from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import BY_VERB, NONE, OPEN, Item, allowed, claim_lease
+from wasteland.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from wasteland.node.verdicts import CHANGES
 from wasteland.review.respond import verdicts
 from wasteland.rules.lease import OVER, Lease, sentence, state
 from wasteland.rules.policy.wanted import odd_id
+from wasteland.values import dataclass
 
 ANSWER, RENEW, HAND_IN, CLAIM = "answer", "renew", "hand-in", "claim"
 SOON = timedelta(hours=24)  # a lease that ends within this time is to be renewed

@@ -8,7 +8,7 @@ and carries one pull request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wasteland.commons import completions, leases, stamps, wanted
@@ -24,6 +24,7 @@ from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import BY_VERB, VALIDATOR, Item, Transition, judge
 from wasteland.rules.policy.wanted import odd_id
 from wasteland.text import show
+from wasteland.values import dataclass
 
 
 @dataclass

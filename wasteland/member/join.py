@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from wasteland.member.registration import Person, Say, introduce, make_known, pe
 from wasteland.node import standing
 from wasteland.node.node import Node
 from wasteland.text import name, org_db, show
+from wasteland.values import dataclass
 
 FORK_PATIENCE = 30.0  # seconds that a fork may need until it can be cloned
 

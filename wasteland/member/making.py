@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from wasteland.local.config import Config, Paths
 from wasteland.member.registration import Person
 from wasteland.node.node import Node, utc_now
 from wasteland.text import org_db
+from wasteland.values import dataclass
 
 Say = Callable[[str], None]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from wasteland.commons import rigs
@@ -17,6 +16,7 @@ from wasteland.node.node import Node
 from wasteland.rules.lifecycle import handle_key
 from wasteland.rules.policy.rigs import unfit_rig
 from wasteland.text import checked, name
+from wasteland.values import dataclass
 
 VERSION = "dev"  # what peers write in gt_version, and what they expect to read
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ pull request of a member.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from wasteland.rules.leaks import Leak
 from wasteland.rules.lifecycle import OPEN
 from wasteland.rules.valve import Rules
 from wasteland.text import org_db, show
+from wasteland.values import dataclass
 
 RULES_LIMIT = 1 << 20
 AUTHOR = "commit author"

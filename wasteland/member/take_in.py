@@ -7,7 +7,7 @@ A row of ours that is not as it came was changed here, and stays.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from wasteland.commons import parents
@@ -23,6 +23,7 @@ from wasteland.review import land
 from wasteland.rules.lifecycle import handle_key
 from wasteland.rules.valve import INWARD, Rules
 from wasteland.text import show
+from wasteland.values import dataclass
 
 REMOTE = "parent"
 

@@ -7,7 +7,6 @@ looked up, together with upstream's head and the merge base of the two.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable
 from wasteland.hub import Branch, Pull
@@ -15,6 +14,7 @@ from wasteland.node import levelling, sync
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import Book
 from wasteland.text import name, show
+from wasteland.values import dataclass
 
 NUMBER = re.compile(r"#?([0-9]{1,9})\Z")
 

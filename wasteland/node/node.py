@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from wasteland.hub import Branch
 from wasteland.local import config as configuration
 from wasteland.local.config import Config, Paths
 from wasteland.local.steps import step
+from wasteland.values import dataclass
 
 if TYPE_CHECKING:
     from wasteland.hub import Hub

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from wasteland.node.forks import remote_of
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import NONE, TRANSITIONS
 from wasteland.rules.policy.shape import ROWS, objects
+from wasteland.values import dataclass
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"

@@ -16,13 +16,14 @@ import contextlib
 import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wasteland.hub import Comment
 from wasteland.local.config import locked, read_json, write_json
 from wasteland.text import show_lines
+from wasteland.values import dataclass
 
 APPROVE, CHANGES, REJECT = "approve", "request-changes", "reject"
 WORDS = {APPROVE: "Approved", CHANGES: "Changes are asked for", REJECT: "Rejected"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from wasteland.commons import leases, signatures
@@ -27,6 +27,7 @@ from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Finding, Judge
 from wasteland.rules.policy.pull_request import judge
 from wasteland.rules.policy.shape import ROWS, objects
 from wasteland.text import show
+from wasteland.values import dataclass
 
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"

@@ -8,7 +8,6 @@ merge button is never used: it takes whatever the branch is by then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.dolt.database import PushRejected
@@ -24,6 +23,7 @@ from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
 from wasteland.rules.policy.findings import AUTO, REVIEW
 from wasteland.text import show
+from wasteland.values import dataclass
 
 MOST = 20  # findings that are told
 

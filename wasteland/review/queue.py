@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.commons import wanted
@@ -25,6 +24,7 @@ from wasteland.review.judge import Review, code, examine
 from wasteland.rules.auto_land import House, verbs_of
 from wasteland.rules.lifecycle import OPEN
 from wasteland.rules.policy.findings import AUTO, REVIEW
+from wasteland.values import dataclass
 
 LANDED, WOULD, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
     "landed", "would land", "waiting", "conflict", "refused", "moved", "gone"

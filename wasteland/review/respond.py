@@ -6,7 +6,7 @@ where there is a pull request, under it; see `verdicts` for who is believed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wasteland.errors import Conflict, Refused, Usage
@@ -18,6 +18,7 @@ from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
 from wasteland.review import land
 from wasteland.review.judge import examine
 from wasteland.text import checked
+from wasteland.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ rules of `policy`, which hold everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.errors import Misconfigured
 from wasteland.rules.lifecycle import TRANSITIONS
 from wasteland.text import show
+from wasteland.values import dataclass
 
 # What a proposal may do besides steps of items: a rig's words about itself, its keys, its signatures, the roles.
 TABLES = {

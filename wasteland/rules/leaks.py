@@ -14,12 +14,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from wasteland.errors import Misconfigured
 from wasteland.models import JSON_COLUMNS, loaded
 from wasteland.text import INVISIBLE, show
+from wasteland.values import dataclass
 
 CELL = 16_384  # characters; what is longer is not looked at, and so does not leave
 PATTERN = 200

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from wasteland.errors import Usage
 from wasteland.text import show
+from wasteland.values import dataclass
 
 # How long a claim of an item of each effort holds, at most and by default.
 LIMITS: dict[str | None, timedelta] = {

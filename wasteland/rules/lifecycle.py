@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from wasteland.errors import NotOpen, Refused
 from wasteland.models import CONTENT
 from wasteland.rules import lease as terms
 from wasteland.rules.lease import Lease
+from wasteland.values import dataclass
 
 OPEN, CLAIMED, IN_REVIEW, COMPLETED, WITHDRAWN = "open", "claimed", "in_review", "completed", "withdrawn"
 NONE = ""  # the status of an item that does not exist yet

@@ -11,7 +11,7 @@ Without rules nothing goes up, and the open items of all projects come in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from wasteland.errors import Misconfigured
@@ -19,6 +19,7 @@ from wasteland.models import CONTENT, KEYS, loaded
 from wasteland.rules.leaks import Leak, Watch, checked_pattern
 from wasteland.text import show
 from wasteland.trust.statements import COMPLETION_FIELDS, WANTED_FIELDS
+from wasteland.values import dataclass
 
 ALL = frozenset({"*"})
 STATUSES = ("open", "claimed", "in_review", "completed", "withdrawn")

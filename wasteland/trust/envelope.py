@@ -16,7 +16,6 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from wasteland.errors import BadSignature
@@ -43,6 +42,7 @@ from wasteland.trust.canon import (
     sha256,
     timestamp,
 )
+from wasteland.values import dataclass
 
 __all__ = [
     "COMPLETION",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -18,6 +17,7 @@ from wasteland.errors import BadSignature
 from wasteland.text import CAPS, show
 from wasteland.trust.envelope import canonical
 from wasteland.trust.statements import URL, text_digest
+from wasteland.values import dataclass
 
 Test = Callable[[Any], bool]
 

@@ -8,7 +8,7 @@ roles go on by TUF's rule: a version is signed by a root of the one before it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from wasteland.errors import BadSignature
@@ -26,6 +26,7 @@ from wasteland.trust.envelope import (
     sha256,
     verify_envelope,
 )
+from wasteland.values import dataclass
 
 
 class Undecided(BadSignature):

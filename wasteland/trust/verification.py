@@ -9,7 +9,6 @@ it accuses nobody.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -29,6 +28,7 @@ from wasteland.trust.binding import (
 from wasteland.trust.envelope import COMPLETION, STAMP, Envelope, Statement
 from wasteland.trust.registry import Undecided
 from wasteland.trust.statements import completion_digest, manifest_digest, text_manifest, wanted_digest
+from wasteland.values import dataclass
 
 PENDING = "not in a checkpoint (pending)"
 NOT_FETCHED = "[not fetched]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from wasteland.models import RowDiff
@@ -19,6 +19,7 @@ from wasteland.trust.binding import Signed
 from wasteland.trust.envelope import ZERO
 from wasteland.trust.statements import WANTED_FIELDS
 from wasteland.trust.verification import Verdict
+from wasteland.values import dataclass
 
 FORMAT = 1  # another number makes everything void: raise it when a verdict may come out differently
 DIMENSIONS = ("quality", "reliability", "creativity")

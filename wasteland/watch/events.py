@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from wasteland.node.proposals import CONFLICTS, GONE, LANDED, READY, Proposal
 from wasteland.node.verdicts import LINE, heard
 from wasteland.rules.lease import Lease, sentence
 from wasteland.text import show
+from wasteland.values import dataclass
 
 SOON = timedelta(hours=24)  # a lease that ends within this time is worth a word
 WIDTH = 120  # characters of a stranger's text in a line; `--json` has all of it

@@ -7,7 +7,7 @@ a hub that is silent holds up no news of the board.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wasteland.commons import leases
 from wasteland.errors import Refused, Unauthenticated
@@ -19,6 +19,7 @@ from wasteland.node.proposals import Proposal
 from wasteland.review import land
 from wasteland.review.respond import reviewers
 from wasteland.rules.lease import Lease
+from wasteland.values import dataclass
 from wasteland.watch.events import (
     Event,
     Search,

@@ -13,13 +13,14 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from wasteland.errors import Conflict, Misconfigured
 from wasteland.local.config import read_json, write_json
+from wasteland.values import dataclass
 from wasteland.watch.events import TIME, Event, Seen
 
 

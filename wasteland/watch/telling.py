@@ -9,12 +9,12 @@ import shlex
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
 from typing import Self
 
 from wasteland.errors import Usage
 from wasteland.local import config as configuration
 from wasteland.text import show
+from wasteland.values import dataclass
 from wasteland.watch.events import Event
 
 # Named word by word, so that nothing secret passes by accident.

@@ -6,11 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from wasteland.errors import NotFound, WastelandError
 from wasteland.local.steps import step
 from wasteland.node.node import Node
+from wasteland.values import dataclass
 from wasteland.watch import looking
 from wasteland.watch.events import Event
 from wasteland.watch.looking import Eyes

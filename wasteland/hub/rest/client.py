@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -25,6 +25,7 @@ from wasteland.hub import Branch, Comment
 from wasteland.hub.rest.network import proxy_for, trust
 from wasteland.hub.rest.shapes import EPOCH, Summary, plain, time_of
 from wasteland.text import show
+from wasteland.values import dataclass
 
 AT_ONCE = 8
 TRIES = 5

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, Usage, WastelandError
@@ -18,6 +17,7 @@ from wasteland.hub import MERGED, Branch, Operation
 from wasteland.hub.rest.client import Job, Unsure
 from wasteland.hub.rest.session import FIRST_PAUSE, LONGEST_PAUSE, Session
 from wasteland.hub.rest.shapes import Summary
+from wasteland.values import dataclass
 
 MAIN = "main"
 COMMIT = re.compile(r"[0-9a-v]{32}\Z")

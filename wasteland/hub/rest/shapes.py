@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from wasteland.hub import Branch, Comment
+from wasteland.values import dataclass
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECONDS = 100_000_000_000  # a number above this counts milliseconds

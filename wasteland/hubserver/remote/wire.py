@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from wasteland.errors import Usage
+from wasteland.values import dataclass
 
 SERVICE = "dolt.services.remotesapi.v1alpha1.ChunkStoreService"
 CREDENTIALS = "dolt.services.remotesapi.v1alpha1.CredentialsService"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import unquote
 
 from wasteland.errors import Usage
 from wasteland.hubserver import Holder
 from wasteland.hubserver.host import Host
+from wasteland.values import dataclass
 
 
 @dataclass

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from wasteland.rules.lifecycle import Transition
 from wasteland.trust.envelope import Envelope
+from wasteland.values import dataclass
 
 QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
 ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)

@@ -1,0 +1,237 @@
+"""How the server of a clone is started, with a keeper beside it, and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from wasteland.dolt import binary
+from wasteland.dolt.driver import err
+from wasteland.dolt.server import Server, private
+from wasteland.errors import Unreachable, WastelandError
+
+ACCOUNTS = ("root", "node", "sync")
+START_TIMEOUT = 60.0
+ORPHAN_TIMEOUT = 10.0
+KEEPERS: list[subprocess.Popen[bytes]] = []  # started by this process and left running; the ended ones are reaped
+
+CONFIG = """\
+log_level: warning
+behavior: {{event_scheduler: "OFF"}}
+listener: {{host: 127.0.0.1, port: {port}, socket: {socket}, max_connections: 200}}
+data_dir: {data}
+cfg_dir: {cfg}
+privilege_file: {privileges}
+branch_control_file: {branches}
+system_variables: {{secure_file_priv: "NULL"}}
+"""
+
+GRANTS = (
+    "CREATE USER IF NOT EXISTS 'node'@'localhost' IDENTIFIED BY %(node)s",
+    "GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON `{db}`.* TO 'node'@'localhost'",
+    "CREATE USER IF NOT EXISTS 'sync'@'localhost' IDENTIFIED BY %(sync)s",
+    "GRANT SELECT ON `{db}`.* TO 'sync'@'localhost'",
+    "GRANT EXECUTE ON PROCEDURE `{db}`.dolt_fetch TO 'sync'@'localhost'",
+    "GRANT EXECUTE ON PROCEDURE `{db}`.dolt_push TO 'sync'@'localhost'",
+)
+
+
+def start(server: Server) -> None:
+    """Start the server, unless another command was first; Unreachable where it does not come up."""
+    with server.lock("start"):
+        with contextlib.suppress(OSError, err.OperationalError):
+            server.login("root").close()
+            if (server.folder / "accounts.ready").exists():
+                return
+        for _ in range(3):
+            _await_orphan(server)
+            if server.running() or _launch(server):
+                _accounts(server)
+                return
+    raise Unreachable(
+        f"the database server of {server.clone} did not start: {last_words(server.folder)}",
+        about=str(server.clone),
+        hint="wl server status shows its log; another Dolt program may hold the clone",
+    )
+
+
+def _await_orphan(server: Server) -> None:
+    """Wait for a server whose keeper was killed: it is going down and holds the clone until it is gone."""
+    state = _state(server)
+    pid = state.get("server", 0)
+    if _alive(state.get("keeper", 0)) or not _is_server(server, pid):
+        return
+    deadline = time.monotonic() + ORPHAN_TIMEOUT
+    while _is_server(server, pid):
+        if time.monotonic() > deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            deadline += ORPHAN_TIMEOUT
+        time.sleep(0.01)
+
+
+def _is_server(server: Server, pid: int) -> bool:
+    return serves(pid, server.folder)
+
+
+def _launch(server: Server) -> bool:
+    """Start keeper and server; whether a login through the socket succeeded."""
+    path = server.socket_path()
+    private(path.parent)
+    path.unlink(missing_ok=True)
+    if server.passwords() is None or not (server.folder / "privileges.db").exists():
+        write(server.folder / "accounts.json", json.dumps({name: secrets.token_hex(24) for name in ACCOUNTS}))
+        (server.folder / "privileges.db").unlink(missing_ok=True)
+        (server.folder / "accounts.ready").unlink(missing_ok=True)
+    passwords = server.passwords() or {}
+    config = CONFIG.format(
+        port=_free_port(),
+        socket=json.dumps(str(path)),
+        data=json.dumps(str(server.clone)),
+        cfg=json.dumps(str(server.folder / "cfg")),
+        privileges=json.dumps(str(server.folder / "privileges.db")),
+        branches=json.dumps(str(server.folder / "branch_control.db")),
+    )
+    write(server.folder / "server.yaml", config)
+    environment = binary.environment(server.home) | server.extra_env
+    environment |= {"DOLT_ROOT_PASSWORD": passwords["root"], "DOLT_ROOT_HOST": "localhost"}
+    keeper = _keeper(server, environment)
+    deadline = time.monotonic() + START_TIMEOUT
+    pause = 0.01
+    while time.monotonic() < deadline:
+        if path.exists() and server.running():
+            return True
+        if keeper.poll() is not None:
+            return False
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.3)
+    keeper.terminate()
+    return False
+
+
+def _keeper(server: Server, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    log = server.folder / "server.log"
+    KEEPERS[:] = [one for one in KEEPERS if one.poll() is None]
+    with log.open("wb") as out:
+        keeper = subprocess.Popen(
+            [
+                sys.executable, "-I", str(Path(__file__).with_name("keeper.py")),
+                str(binary.find()), str(server.folder / "server.yaml"),
+                str(server.folder / "in-use"), str(server.folder / "server.json"), str(server.idle),
+            ],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            env=environment, start_new_session=True, cwd=server.folder,
+        )  # fmt: skip
+    KEEPERS.append(keeper)
+    return keeper
+
+
+def _accounts(server: Server) -> None:
+    """Create the two lesser accounts, once."""
+    ready = server.folder / "accounts.ready"
+    if ready.exists():
+        return
+    passwords = server.passwords() or {}
+    connection = server.login("root")
+    try:
+        with connection.cursor() as cursor:
+            for statement in GRANTS:
+                cursor.execute(statement.format(db=server.database), passwords)
+    except err.Error as error:
+        raise Unreachable(f"the database server refused to make its accounts: {error}") from error
+    finally:
+        connection.close()
+    ready.touch()
+
+
+def status(server: Server) -> dict[str, Any]:
+    """Whether a server runs, its process ids, socket, idle time and the end of its log."""
+    state = _state(server)
+    return {
+        "running": server.running(),
+        "keeper_pid": state.get("keeper"),
+        "server_pid": state.get("server"),
+        "socket": str(server.socket_path()),
+        "idle_seconds": server.idle,
+        "clone": str(server.clone),
+        "log": last_words(server.folder) if (server.folder / "server.log").exists() else "",
+    }
+
+
+def _state(server: Server) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads((server.folder / "server.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def stop(server: Server) -> bool:
+    """Stop the server now and wait until it is gone; whether there was one."""
+    server.leave()
+    if not server.folder.exists():
+        return False
+    with server.lock("start"):
+        if not server.running():
+            return False
+        with contextlib.suppress(ProcessLookupError, KeyError):
+            os.kill(_state(server)["keeper"], signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if not server.running() and not _alive(_state(server).get("server", 0)):
+                return True
+            time.sleep(0.02)
+    raise WastelandError(f"the database server of {server.clone} does not stop", about=str(server.clone))
+
+
+def serves(pid: int, folder: Path) -> bool:
+    """Whether a process is a server, or keeper, of `folder`, and not one that got its number later."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(folder / "server.yaml") in words and _alive(pid)
+
+
+def last_words(folder: Path) -> str:
+    """The end of a server's log."""
+    try:
+        lines = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as found:
+            return found.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def write(path: Path, text: str) -> None:
+    """A file of mode 0600: whole or not at all."""
+    made = path.with_name(path.name + ".new")
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(made, path)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.commons import in_parts, stamp_time
-from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature
-from wasteland.trust.envelope import Envelope
+
+if TYPE_CHECKING:
+    from wasteland.dolt.database import Database
+    from wasteland.trust.envelope import Envelope
 
 ATTESTATION = """
 INSERT INTO wl_attestations (payload_sha256, predicate_type, subject_table, subject_id, signer, key_id, chain_seq,
@@ -83,7 +85,12 @@ def key_events(db: Database, handle: str) -> list[Envelope]:
 
 def roles(db: Database) -> list[Envelope]:
     """The versions of the roles document, oldest first."""
-    return envelopes(db.rows("SELECT payload, signatures FROM wl_roles ORDER BY version"))
+    return envelopes(role_rows(db))
+
+
+def role_rows(db: Database) -> list[dict[str, Any]]:
+    """The versions of the roles document as rows of `payload` and `signatures`, oldest first."""
+    return db.rows("SELECT payload, signatures FROM wl_roles ORDER BY version")
 
 
 def about(db: Database, ids: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -93,6 +100,8 @@ def about(db: Database, ids: Sequence[str] | None) -> list[dict[str, Any]]:
 
 def readable(rows: Iterable[Mapping[str, Any]]) -> Iterator[Envelope]:
     """The envelopes among rows of `payload` and `signatures`; what has not even the form of one is nobody's word."""
+    from wasteland.trust.envelope import Envelope
+
     for row in rows:
         with suppress(BadSignature):
             yield Envelope.from_columns(row["payload"], row["signatures"])
@@ -100,4 +109,6 @@ def readable(rows: Iterable[Mapping[str, Any]]) -> Iterator[Envelope]:
 
 def envelopes(rows: list[dict[str, Any]]) -> list[Envelope]:
     """The signed documents that rows of `payload` and `signatures` hold."""
+    from wasteland.trust.envelope import Envelope
+
     return [Envelope.from_columns(row["payload"], row["signatures"]) for row in rows]

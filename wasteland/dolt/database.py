@@ -43,7 +43,8 @@ class Database(Changes):
     def fetch(self, remote: str, *refs: str) -> None:
         """Bring the branches of `remote` here; Unreachable when it does not answer."""
         # A server that has a remote in a folder open goes on answering from memory when the folder is gone.
-        folder = self.remotes().get(remote, "").partition("file://")[2]
+        url = self._session.remotes.get(remote) or self.remotes().get(remote, "")
+        folder = url.partition("file://")[2]
         if folder and not Path(folder).is_dir():
             raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote)
         self._remote("DOLT_FETCH", "--prune", remote) if not refs else self._remote("DOLT_FETCH", remote, *refs)

@@ -55,7 +55,9 @@ class History(Queries):
 
     def remotes(self) -> dict[str, str]:
         """The clone's remotes and their URLs."""
-        return {str(row["name"]): str(row["url"]) for row in self._plain("SELECT name, url FROM dolt_remotes")}
+        found = {str(row["name"]): str(row["url"]) for row in self._plain("SELECT name, url FROM dolt_remotes")}
+        self._session.remotes = found
+        return found
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether the commit `old` is `new` or one of its ancestors."""

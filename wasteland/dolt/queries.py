@@ -76,11 +76,13 @@ class Queries:
         if re.fullmatch(r"[0-9a-v]{32}", revision):
             known = self._plain("SELECT commit_hash AS hash FROM dolt_commits WHERE commit_hash = %s", (revision,))
             return revision if known else None
-        local = self._plain("SELECT hash FROM dolt_branches WHERE name = %s", (revision,))
-        if local:
-            return str(local[0]["hash"])
-        remote = self._plain("SELECT hash FROM dolt_remote_branches WHERE name = %s", (f"remotes/{revision}",))
-        return str(remote[0]["hash"]) if remote else None
+        local = "SELECT 0 AS place, hash FROM dolt_branches WHERE name = %s"
+        if "/" not in revision:
+            found = self._plain(local, (revision,))
+        else:
+            remote = "SELECT 1 AS place, hash FROM dolt_remote_branches WHERE name = %s"
+            found = self._plain(f"{local} UNION ALL {remote}", (revision, f"remotes/{revision}"))
+        return str(min(found, key=lambda row: row["place"])["hash"]) if found else None
 
     def is_branch(self, name: str) -> bool:
         """Whether a local branch has this name."""

@@ -32,6 +32,7 @@ class Session:
         self._revision: str | None = ""
         self.in_change = False
         self.locked = False
+        self.remotes: dict[str, str] = {}  # as last read; where one points never changes
 
     def ask(self, revision: str | None, sql: str, values: Row | Sequence[Any] | None = None) -> tuple[int, list[Row]]:
         """Run one statement on the bare database (None) or at a revision; row count and rows."""

@@ -13,7 +13,7 @@ from wasteland.evidence import fetch, gitread, repository
 from wasteland.evidence.fetch import Reach
 from wasteland.evidence.gitread import Scratch, Source
 from wasteland.evidence.making import digested
-from wasteland.market.propose import resolve
+from wasteland.market.items import resolve
 from wasteland.models import Completion
 from wasteland.node import current, signing, verifying
 from wasteland.node.landing import landed

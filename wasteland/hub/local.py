@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -239,6 +237,9 @@ class LocalHub:
 
     @contextlib.contextmanager
     def _scratch(self, org: str, db: str) -> Iterator[Path]:
+        import shutil
+        import tempfile
+
         folder = Path(tempfile.mkdtemp(prefix="wl-hub-"))
         try:
             binary.run(["clone", self.url(org, db), "clone"], cwd=folder, env=self._env(), timeout=300)

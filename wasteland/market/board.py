@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wasteland.commons import completions, leases, new_id, signatures, stamps, wanted
+from wasteland.commons import completions, leases, new_id, stamps, wanted
 from wasteland.dolt.changes import NothingChanged
 from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused, Usage
 from wasteland.market.propose import Outcome, as_it_is, land, on_item, permitted
 from wasteland.models import CONTENT, Completion, Stamp
-from wasteland.node import signing, standing, verifying
 from wasteland.node.node import Node
 from wasteland.rules.lease import duration
 from wasteland.rules.lifecycle import Item
-from wasteland.rules.policy.stamps import akin, one_key
 from wasteland.text import checked
-from wasteland.trust.statements import (
-    Link,
-    Party,
-    completion_digest,
-    completion_statement,
-    manifest_digest,
-    stamp_statement,
-    text_manifest,
-    valence_of,
-    wanted_digest,
-)
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.trust.statements import Link, Party
 
 TYPES = ("feature", "bug", "design", "rfc", "docs", "inference")
 EFFORTS = ("trivial", "small", "medium", "large", "epic")
@@ -180,6 +170,9 @@ def done(
     `manifest` is the typed evidence (else the text itself is the evidence);
     `box` is the sandbox level and network that the work ran in.
     """
+    from wasteland.node import signing, standing
+    from wasteland.trust.statements import completion_statement, text_manifest, wanted_digest
+
     if not evidence.strip():
         raise Usage("the evidence must not be empty")
     checked(evidence, "evidence")
@@ -260,6 +253,9 @@ def _refuse_akin(node: Node, db: Database, item: Item, worker: str) -> None:
     Rigs that work on upstream's own database, without forks, all name its
     owner: that says nothing of who they are.
     """
+    from wasteland.commons import signatures
+    from wasteland.rules.policy.stamps import akin, one_key
+
     found = [db.row("SELECT handle, dolthub_org, parent_rig FROM rigs WHERE handle = :h", h=h) or {"handle": h}
              for h in (node.handle, worker)]  # fmt: skip
     if all(rig.get("dolthub_org") == node.config.org for rig in found):
@@ -274,6 +270,8 @@ def _refuse_akin(node: Node, db: Database, item: Item, worker: str) -> None:
 
 def _refuse_forged(node: Node, db: Database, completion: Completion) -> None:
     """A completion whose signature does not hold is not stamped; an unsigned one may be."""
+    from wasteland.node import verifying
+
     report = verifying.verify(node, "completion", completion.id, db)
     if report.verdict.name == "INVALID":
         why = next(c.detail for c in report.checks if c.decides and c.ok is False)
@@ -285,6 +283,9 @@ def _refuse_forged(node: Node, db: Database, completion: Completion) -> None:
 
 
 def _stamp(node: Node, db: Database, item: Item, completion: Completion, said: Judgement, now: datetime) -> Stamp:
+    from wasteland.node import signing, standing
+    from wasteland.trust.statements import Party, stamp_statement, valence_of, wanted_digest
+
     subject = str(completion.completed_by)
     row = db.row(wanted.GET, id=item.id) or {}
     stamp = Stamp(
@@ -310,6 +311,9 @@ def _stamp(node: Node, db: Database, item: Item, completion: Completion, said: J
 
 def _judged(db: Database, completion: dict[str, Any]) -> tuple[str, str | None, str | None, str]:
     """Of the completion that is stamped: evidence digest, commit, the worker's did, and what the stamp binds to."""
+    from wasteland.node import signing
+    from wasteland.trust.statements import completion_digest, manifest_digest, text_manifest
+
     said = signing.signed_payload(db, str(completion["id"]), completion.get("block_hash"))
     if said is not None:
         digest = said["subject"][0]["digest"]

@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wasteland.commons import completions, leases, stamps, wanted
-from wasteland.dolt.database import Database
-from wasteland.dolt.history import Commit
+from wasteland.commons import leases, wanted
 from wasteland.errors import NotFound, NotOpen, Unreachable
-from wasteland.hub import Pull
-from wasteland.market.propose import facts, resolve
-from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import current, landing, proposals, roles, signing, sync, verifying
+from wasteland.models import Wanted
 from wasteland.node.node import Node
-from wasteland.node.proposals import Proposal
 from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import BY_VERB, NONE, OPEN, Item, allowed, claim_lease
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.dolt.database import Database
+    from wasteland.dolt.history import Commit
+    from wasteland.hub import Pull
+    from wasteland.models import Completion, Stamp
+    from wasteland.node.proposals import Proposal
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def pending_json(found: Iterable[Proposal]) -> list[dict[str, Any]]:
 
 def pending(node: Node) -> dict[str, tuple[Proposal, ...]]:
     """Others' open pull requests as last seen, by the items that they change, in the order that upstream saw them."""
+    from wasteland.node import proposals
+
     if node.config.mode != "pr":
         return {}
     found: dict[str, tuple[Proposal, ...]] = {}
@@ -84,6 +87,8 @@ def _lease(found: Lease | None, item: Wanted) -> Lease | None:
 
 def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict[str, Any]) -> None:
     """Lay this rig's branches that have not landed over the items of main."""
+    from wasteland.node import landing
+
     for branch in node.db.branches(f"wl/{node.handle}/"):
         if branch.startswith("wl/register/") or landing.landed(node, branch):
             continue
@@ -152,6 +157,8 @@ class Card:
 
 def status(node: Node, text: str) -> Card:
     """One item: as this rig's branch has it while that has not landed, else as main has it."""
+    from wasteland.node import current
+
     try:
         return current.judged(node, lambda: _status(node, text))
     except NotFound as error:
@@ -160,20 +167,25 @@ def status(node: Node, text: str) -> Card:
 
 
 def _status(node: Node, text: str) -> Card:
+    from wasteland.commons import completions, stamps
+    from wasteland.market.items import resolve
+    from wasteland.node import landing, roles, sync
+
     item_id = resolve(node, text)
     main = node.db.at("main")
     branch: str | None = sync.item_branch(node, item_id)
     if not node.db.is_branch(str(branch)) or landing.landed(node, str(branch)):
         branch = None
     db = node.db.at(branch) if branch else main
-    item = wanted.get(db, item_id)
-    if item is None:
+    row = db.row(wanted.GET, id=item_id)
+    if row is None:
         raise NotFound(f'no wanted item matching "{text}"', about=text)
-    on_main = wanted.get(main, item_id)
+    item = Wanted.of(row)
+    on_main = wanted.get(main, item_id) if branch else item
     completion = completions.of_item(db, item_id)
     stamp = stamps.get(db, completion.stamp_id) if completion and completion.stamp_id else None
     held = leases.of_item(db, item_id)
-    known = replace(facts(db, item_id), lease=held, now=node.clock())
+    known = Item.of(row, completion.completed_by if completion else None, held, node.clock())
     actions = allowed(node.handle, roles.roles_of(node, node.handle), known)
     return Card(
         item,
@@ -193,6 +205,8 @@ def _status(node: Node, text: str) -> Card:
 
 def _steps(before: Wanted | None, after: Wanted, *, stamped: bool) -> list[str]:
     """The verbs that lead from an item as main has it to what this rig's branch makes of it."""
+    from wasteland.node import proposals
+
     if before is not None and before.status == after.status == "claimed":
         return ["renew"] if before.claimed_by == after.claimed_by else ["takeover"]
     return proposals.between(str(before.status) if before else NONE, str(after.status), stamped=stamped)
@@ -200,12 +214,18 @@ def _steps(before: Wanted | None, after: Wanted, *, stamped: bool) -> list[str]:
 
 def _manifest(db: Database, completion: Completion | None) -> dict[str, Any] | None:
     """The evidence manifest that the worker signed for a completion, where there is one."""
-    said = signing.signed_payload(db, completion.id, completion.block_hash) if completion else None
+    if completion is None or completion.block_hash is None:
+        return None
+    from wasteland.node import signing
+
+    said = signing.signed_payload(db, completion.id, completion.block_hash)
     return dict(said["predicate"]["evidence"]) if said else None
 
 
 def _pull(node: Node, branch: str) -> Pull | None:
     """The open pull request of a branch; None, with a notice, where the hub does not answer."""
+    from wasteland.node import sync
+
     try:
         return sync.find_pull(node, branch)
     except Unreachable as error:
@@ -252,6 +272,9 @@ def _changed(node: Node, commit: str, item_id: str) -> bool:
 
 def mine(node: Node) -> dict[str, Any]:
     """What concerns this rig: claimed, on branches, to review, lately completed."""
+    from wasteland.commons import completions
+    from wasteland.node import roles, verifying
+
     main, me = node.db.at("main"), node.handle
     claimed = wanted.listing(main, {"claimed_by": me}, 200)
     posted = wanted.listing(main, {"posted_by": me}, 200)
@@ -276,6 +299,7 @@ def _claimed(node: Node, wanted_id: str) -> Wanted:
 
 def order(node: Node, wanted_id: str | None) -> list[dict[str, Any]]:
     """Work orders for the items that this rig has claimed, or for one of them.  NotOpen where it is not this rig's."""
+    from wasteland.node import current
     from wasteland.orders import WorkOrder
 
     if wanted_id is not None:

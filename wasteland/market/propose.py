@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.commons import completions, leases, stamps, wanted
 from wasteland.dolt.changes import NothingChanged
 from wasteland.dolt.database import Database, PushRejected
 from wasteland.errors import Conflict, NotFound, NotOpen, Refused, Unauthenticated, Unreachable, WastelandError
-from wasteland.hub import Pull
 from wasteland.local.steps import step
+from wasteland.market.items import facts, resolve
 from wasteland.models import Completion, Stamp, Wanted
-from wasteland.node import carry, current, landing, levelling, roles, sync
+from wasteland.node import current, landing, levelling, sync
 from wasteland.node.node import Node
 from wasteland.rules.lease import Lease
 from wasteland.rules.lifecycle import BY_VERB, VALIDATOR, Item, Transition, judge
-from wasteland.rules.policy.wanted import odd_id
 from wasteland.text import show
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.hub import Pull
 
 
 @dataclass
@@ -58,30 +60,6 @@ class Outcome:
 
 
 Act = Callable[[Database, Item], None]
-
-
-def facts(db: Database, wanted_id: str) -> Item:
-    """What the rules need to know of an item; NotFound where there is none."""
-    row = db.row(wanted.GET, id=wanted_id)
-    if row is None:
-        raise NotFound(f'no wanted item matching "{wanted_id}"', about=wanted_id)
-    completion = completions.of_item(db, wanted_id)
-    return Item.of(row, completion.completed_by if completion else None)
-
-
-def resolve(node: Node, text: str) -> str:
-    """The id of the item that `text` is or begins, on the board or on a branch of this rig."""
-    from wasteland.commons import ID_LIMIT, only
-
-    if len(text) > ID_LIMIT:
-        return only([], text)
-    found = {text} if node.db.at("main").row("SELECT id FROM wanted WHERE id = :id", id=text) else set()
-    if not found and text:
-        rows = node.db.at("main").rows(wanted.IDS, prefix=text, size=len(text))
-        start = f"wl/{node.handle}/"
-        branches = [name[len(start) :] for name in node.db.branches(start)]
-        found = {str(row["id"]) for row in rows} | {i for i in branches if i.startswith(text)}
-    return only(sorted(found), text)
 
 
 def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: str = "") -> Outcome:
@@ -129,6 +107,8 @@ def _level(node: Node, verb: str, text: str) -> None:
 
 def permitted(node: Node, db: Database, item: Item, verb: str) -> Transition:
     """The step that `verb` is for an item as `db` has it; NotOpen or Refused where this rig may not take it."""
+    from wasteland.node import roles
+
     matter = VALIDATOR in BY_VERB[verb].who
     held = roles.roles_of(node, node.handle) if matter else frozenset()
     return judge(verb, node.handle, held, replace(item, lease=leases.of_item(db, item.id), now=node.clock()))
@@ -197,6 +177,8 @@ def _propose(
     node: Node, verb: str, item_id: str, message: str, act: Callable[[Database], None], *, push: bool
 ) -> Outcome:
     """PR mode: one commit on the item's branch, pushed to the fork, and a pull request that says it."""
+    from wasteland.rules.policy.wanted import odd_id
+
     if why := odd_id(item_id):
         raise Refused(f"the rules of review refuse this: {show(why)} (WANT-STEP)", about=item_id)
     db = node.db
@@ -247,6 +229,8 @@ def _refuse_hopeless(node: Node, branch: str, item_id: str, before: str, *, crea
 
 def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: bool) -> None:
     """Push the branch, or undo; then bring the pull request up to date, or take it back where nothing is left of it."""
+    from wasteland.node import carry
+
     db = node.db
     try:
         _push_branch(node, branch)
@@ -315,6 +299,8 @@ def need_offered(node: Node, item_id: str) -> None:
 
 def _push_branch(node: Node, branch: str) -> None:
     """Push; a leftover of the same name on the fork is replaced only when everything in it is upstream or ours."""
+    from wasteland.node import carry
+
     db = node.db
     try:
         carry.push(node, "origin", branch)

@@ -10,17 +10,17 @@ already is not sent again, and what is there and is not ours is refused.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.dolt.database import PushRejected
-from wasteland.dolt.statements import statements
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
-from wasteland.hub import Branch
 from wasteland.local.steps import step
 from wasteland.models import RowDiff
 from wasteland.node.node import Node
 from wasteland.text import show
+
+if TYPE_CHECKING:
+    from wasteland.hub import Branch
 
 MAIN = "main"
 ROUNDS = 4  # how often what is missing is sent, before it is given up
@@ -96,6 +96,11 @@ def _onto_main(node: Node, remote: str) -> str:
 
     PushRejected where upstream has moved, so that what is to land is judged again.
     """
+    import hashlib
+
+    from wasteland.dolt.statements import statements
+    from wasteland.hub import Branch
+
     db, (org, name) = node.db, _place(node, remote)
     db.fetch(remote, MAIN)
     theirs, ours = db.hash_of(f"{remote}/{MAIN}"), db.hash_of(MAIN)
@@ -216,6 +221,8 @@ def _rest(node: Node, theirs: str, ours: str, there: str, force: bool) -> list[R
 
 def _send(node: Node, remote: str, there: str, head: str, rows: list[RowDiff]) -> None:
     """One statement a call; each must have made a commit before the next is sent."""
+    from wasteland.dolt.statements import statements
+
     hub: Any = node.hub
     org, db = _place(node, remote)
     for sql in statements(rows):
@@ -228,6 +235,8 @@ def _send(node: Node, remote: str, there: str, head: str, rows: list[RowDiff]) -
 
 def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
     """See to it that the hub's branch exists and contains what ours began from."""
+    from wasteland.hub import Branch
+
     db = node.db
     org, name = _place(node, remote)
     upstream = db.hash_of(f"{node.upstream_remote}/{MAIN}")
@@ -254,6 +263,8 @@ def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
 
 def _make(node: Node, org: str, name: str, there: str, base: str) -> None:
     """Make the hub's branch at a commit of upstream; the fork is brought level first where it lacks it."""
+    from wasteland.hub import Branch
+
     hub: Any = node.hub
     own = (org, name) != (node.config.org, node.config.db)
     main = node.db.find(f"origin/{MAIN}")

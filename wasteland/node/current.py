@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from wasteland.dolt.changes import NothingChanged
 from wasteland.errors import NotFound, Refused, Unauthenticated, Unreachable, WastelandError
-from wasteland.node import levelling, proposals
 from wasteland.node.node import Node
-from wasteland.node.proposals import Proposal
-from wasteland.rules.lease import moment
+
+if TYPE_CHECKING:
+    from wasteland.node.proposals import Proposal
 
 Result = TypeVar("Result")
 Silent = (Unreachable, Unauthenticated)
@@ -24,6 +24,8 @@ def judged(node: Node, act: Callable[[], Result]) -> Result:
     command already is not asked for again; where upstream does not answer,
     the refusal says by which state it was made.
     """
+    from wasteland.node import levelling
+
     try:
         return act()
     except (NotFound, Refused, NothingChanged) as error:
@@ -41,6 +43,8 @@ def judged(node: Node, act: Callable[[], Result]) -> Result:
 
 def dated(node: Node, error: WastelandError, silent: WastelandError) -> WastelandError:
     """The refusal `error`, with the time of what it was judged by, because upstream is `silent`."""
+    from wasteland.rules.lease import moment
+
     seen = node.upstream_seen_at
     when = f"of {moment(seen)}" if seen else "that this clone holds"
     error.message += f" (judged by the state {when}: upstream does not answer)"
@@ -57,6 +61,8 @@ def help_out(node: Node, error: WastelandError, item_id: str, needed: str | None
 
     With `ask` the hub is asked for its list first; one that is silent changes nothing of the refusal.
     """
+    from wasteland.node import proposals
+
     if node.config.mode != "pr":
         return
     if ask and node.hub is not None:
@@ -70,6 +76,8 @@ def help_out(node: Node, error: WastelandError, item_id: str, needed: str | None
 
 def _bringing(node: Node, item_id: str, needed: str | None) -> Iterable[Proposal]:
     """The open pull requests that leave an item as it is needed, or begin it (None): as last seen."""
+    from wasteland.node import proposals
+
     for one in proposals.cached(node):
         if one.state not in (proposals.READY, proposals.CONFLICTS):
             continue

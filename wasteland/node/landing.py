@@ -6,7 +6,6 @@ commit there names it in a trailer, and every cell that it changed is there.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +13,6 @@ from typing import TypeVar
 from wasteland.dolt.database import PushRejected
 from wasteland.errors import Conflict
 from wasteland.models import VOLATILE
-from wasteland.node import carry
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
 
@@ -32,6 +30,10 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     left on `main` lands first, so that nothing is refused as done which
     upstream does not have.
     """
+    import random
+
+    from wasteland.node import carry
+
     db = node.db
     with db.locked():
         if push:
@@ -70,6 +72,8 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
 
 def land_leftovers(node: Node) -> None:
     """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
+    from wasteland.node import carry
+
     db = node.db
     ours = db.hash_of(MAIN)
     if not db.is_ancestor(ours, upstream_head(node)) and set_aside_merge(node, ours):

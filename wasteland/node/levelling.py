@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from wasteland.dolt.history import MergeConflict
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
-from wasteland.node import carry
 from wasteland.node.node import Node
-from wasteland.node.upgrade import check as check_schema
 
 MAIN = "main"
 LAG = 600  # seconds that the fork's main may be behind upstream's
@@ -38,6 +36,8 @@ def integrate(node: Node, *, upgrade: bool = False) -> str:
     ours = db.hash_of(MAIN)
     _refuse_rewritten(node, theirs)
     if ours != theirs and not db.is_ancestor(theirs, ours):
+        from wasteland.node.upgrade import check as check_schema
+
         check_schema(node, ours, theirs, upgrade=upgrade)
         db.refuse_dirty()
         if db.is_ancestor(ours, theirs):
@@ -100,6 +100,8 @@ def level_fork(node: Node, *, lazy: bool = False) -> None:
     minutes: the push costs three times what the fetch did.  Commits that the
     fork has of its own stay.
     """
+    from wasteland.node import carry
+
     if node.upstream_remote == "origin":
         return
     theirs = upstream_head(node)

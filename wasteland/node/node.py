@@ -14,14 +14,13 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.server import Server
 from wasteland.errors import NotFound, Refused
-from wasteland.hub import Branch
 from wasteland.local import config as configuration
 from wasteland.local.config import Config, Paths
 from wasteland.local.steps import step
 from wasteland.values import dataclass
 
 if TYPE_CHECKING:
-    from wasteland.hub import Hub
+    from wasteland.hub import Branch, Hub
     from wasteland.local.journal import Journal
     from wasteland.local.keys import Key, KeyStore
 
@@ -97,11 +96,15 @@ class Node:
 
     def fork_branch(self, name: str) -> Branch:
         """A branch of this rig's fork, on the hub."""
+        from wasteland.hub import Branch
+
         return Branch(self.config.fork_org, self.config.fork_db, name)
 
     @property
     def upstream_main(self) -> Branch:
         """Upstream's main, on the hub."""
+        from wasteland.hub import Branch
+
         return Branch(self.config.org, self.config.db, "main")
 
     def notice(self, text: str) -> None:

@@ -14,19 +14,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.dolt.history import MergeConflict, told
 from wasteland.errors import WastelandError
-from wasteland.hub import Pull
 from wasteland.local.config import write_json
 from wasteland.models import VOLATILE
 from wasteland.node import levelling
-from wasteland.node.forks import remote_of
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import NONE, TRANSITIONS
-from wasteland.rules.policy.shape import ROWS, objects
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.hub import Pull
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"
@@ -99,6 +99,8 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
 
 def _fetch(node: Node, pulls: Iterable[Pull]) -> dict[str, str]:
     """Fetch the forks of pull requests, several at a time; why, for those that did not answer."""
+    from wasteland.node.forks import remote_of
+
     remotes: dict[str, str] = {}
     silent: dict[str, str] = {}
     for pull in pulls:
@@ -141,6 +143,8 @@ def _proposal(
 
 
 def _head(node: Node, pull: Pull) -> str | None:
+    from wasteland.node.forks import remote_of
+
     try:
         return node.db.find(f"{remote_of(node, pull.source)}/{pull.source.name}")
     except WastelandError:
@@ -149,6 +153,8 @@ def _head(node: Node, pull: Pull) -> str | None:
 
 def _read(node: Node, base: dict[str, Any], head: str, upstream: str, own: list[str]) -> Proposal:
     """What the commit `head` would change of upstream's main."""
+    from wasteland.rules.policy.shape import ROWS, objects
+
     db = node.db
     merge_base = db.merge_base(head, upstream)
     if merge_base is None:

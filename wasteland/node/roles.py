@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wasteland.commons import ID_LIMIT, rigs, signatures
+from wasteland.commons import ID_LIMIT, signatures
 from wasteland.dolt.database import Database
 from wasteland.errors import BadSignature, NotFound, Refused
+from wasteland.local.memory import Memory
 from wasteland.node.node import Node
-from wasteland.node.signing import signed
 from wasteland.node.standing import check, wasteland_id
 from wasteland.text import show
-from wasteland.trust.envelope import did_key
-from wasteland.trust.registry import read_key_log, read_roles
-from wasteland.trust.statements import Party, roles_statement
+
+if TYPE_CHECKING:
+    from wasteland.trust.statements import Party
 
 ROLE_NAMES = ("root", "maintainer", "validator")
 
@@ -24,14 +25,31 @@ def roles_document(node: Node, db: Database | None = None) -> dict[str, Any] | N
     db = db or node.db.at("main")
     if not signatures.supported(db):
         return None
-    documents = signatures.roles(db)
-    found = read_roles(documents, wasteland_id(node, db), check, node.config.node.get("roles_sha256"))
+    found = _verified(node, db, signatures.role_rows(db))
     seen = int(node.config.node.get("roles_version", 0))
     if found is not None and found["version"] < seen:
         raise BadSignature(f"the roles went back from version {seen} to {found['version']}")
     if found is not None and found["version"] > seen:
         node.config.node["roles_version"] = found["version"]
         node.config.save_node()
+    return found
+
+
+def _verified(node: Node, db: Database, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest of the roles documents in `rows`, verified, or known from when exactly these were."""
+    if not rows:
+        return None
+    urn, pinned = wasteland_id(node, db), node.config.node.get("roles_sha256")
+    documents = [(row["payload"], row["signatures"]) for row in rows]
+    memory = Memory(node.db.server.folder / "roles", node.paths.keys, repr((urn, pinned, documents)))
+    known = memory.read()
+    if known is not None:
+        remembered: dict[str, Any] = json.loads(known)
+        return remembered
+    from wasteland.trust.registry import read_roles
+
+    found = read_roles(signatures.envelopes(rows), urn, check, pinned)
+    memory.write(json.dumps(found))
     return found
 
 
@@ -54,6 +72,9 @@ def change_roles(node: Node, role: str, handle: str, *, add: bool) -> int:
 
     Raises Refused for who is not root or for the last root, NotFound for a rig that has published no key.
     """
+    from wasteland.node.signing import signed
+    from wasteland.trust.statements import Party, roles_statement
+
     db = node.db.at("main")
     document = roles_document(node, db)
     if document is None:
@@ -76,6 +97,9 @@ def change_roles(node: Node, role: str, handle: str, *, add: bool) -> int:
 
 def first_roles(node: Node, db: Database, now: datetime) -> None:
     """Version 1 of the roles, the creator holding all three, inside a change."""
+    from wasteland.node.signing import signed
+    from wasteland.trust.statements import Party, roles_statement
+
     key = node.key
     if key is None:
         raise Refused(f"{node.handle} has no key here")
@@ -87,6 +111,11 @@ def first_roles(node: Node, db: Database, now: datetime) -> None:
 
 
 def _party(node: Node, db: Database, handle: str) -> Party:
+    from wasteland.commons import rigs
+    from wasteland.trust.envelope import did_key
+    from wasteland.trust.registry import read_key_log
+    from wasteland.trust.statements import Party
+
     if len(handle) > ID_LIMIT or rigs.get(db, handle) is None:
         raise NotFound(f"{show(handle)} is not a rig of this wasteland", about=handle, hint="wl merge its registration")
     log = read_key_log(signatures.key_events(db, handle), handle, wasteland_id(node, db), check)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 
-from wasteland.commons import parents, signatures
 from wasteland.dolt.database import Database
 from wasteland.errors import Refused
 from wasteland.node.node import Node
@@ -51,6 +50,8 @@ def id_of(db: Database, *, known: str | None = None) -> str:
 
 def pin(node: Node, db: Database | None = None) -> None:
     """Remember the wasteland's id, its parents' and the fingerprint of the first roles document, as seen now."""
+    from wasteland.commons import parents, signatures
+
     db = db or node.db
     node.config.node["wasteland_id"] = wasteland_id(node, db)
     if signatures.supported(db) and (documents := signatures.roles(db)):

@@ -6,16 +6,19 @@ then it is deleted.  One that lost against what landed instead is kept.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from wasteland.commons import wanted
 from wasteland.dolt.history import MergeConflict
 from wasteland.errors import NotFound
-from wasteland.hub import Pull
 from wasteland.models import VOLATILE, RowDiff
-from wasteland.node import carry
 from wasteland.node.landing import landed
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
 from wasteland.rules.lifecycle import WITHDRAWN
+
+if TYPE_CHECKING:
+    from wasteland.hub import Pull
 
 
 def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False, level: bool = False) -> dict[str, object]:
@@ -98,6 +101,8 @@ def drop(node: Node, branch: str, *, push: bool) -> None:
 
 
 def _drop_remote(node: Node, branch: str) -> None:
+    from wasteland.node import carry
+
     if node.db.find(f"origin/{branch}") is None or carry.by_rows(node):
         return  # without a Dolt key there is no way to delete a branch; what is left there is ours, and is taken up
     try:

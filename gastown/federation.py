@@ -129,21 +129,23 @@ def report(town: Town, bead: Bead) -> None:
 
 
 def report_of(town: Town, bead: Bead) -> WorkReport:
-    """The evidence of a landed bead, from the ledger's facts alone."""
+    """The evidence of a landed bead, from the ledger's facts and the objects of the commits that it names."""
     merge = town.ledger.load_merge(bead.id)
     runs = town.ledger.runs(bead.id)
     assert bead.wanted_id is not None
     assert merge.base is not None
     assert merge.target is not None
-    assert merge.patch_sha256 is not None
+    rig = town.ledger.load_rig(bead.rig)
+    listed = town.repo(rig).listed(orders.CHANGES, merge.base, merge.target)
     level = min([run.level for run in runs if run.id == merge.run] + _levels(merge), key=LEVELS.__getitem__)
     return WorkReport(
         wanted_id=bead.wanted_id,
         outcome="landed",
-        repo=town.ledger.load_rig(bead.rig).public,
+        repo=rig.public,
         base=merge.base,
         head=merge.target,
-        patch_sha256=merge.patch_sha256,
+        changes_sha256=orders.changes_sha256(listed),
+        schema_version=2,
         gates=[orders.Gate(gate.argv, gate.exit, gate.log_sha256) for gate in merge.gates],
         sandbox_level=level,
         sandbox_network="none" if LEVELS[level] >= LEVELS["L2"] else "host",

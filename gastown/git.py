@@ -40,6 +40,8 @@ ENV = {
     "LC_ALL": "C",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "/bin/false",
     "GIT_LFS_SKIP_SMUDGE": "1",
@@ -223,16 +225,20 @@ class Repo:
         return found
 
     def patch(self, base: str, head: str) -> bytes:
-        """The difference as the evidence manifest digests it; the flags are part of its meaning."""
-        flags = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary")
-        done = self._git("diff", *flags, base, head)
-        if done.returncode:
-            raise TownError(f"git diff failed: {_last(done)}", about=str(self.path))
-        return done.stdout
+        """The difference as a patch, for people to read and for the ledger to know by its digest."""
+        flags = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary")
+        return self.listed(flags, base, head)
 
     def patch_sha256(self, base: str, head: str) -> str:
         """SHA-256 of `patch`, in hex."""
         return hashlib.sha256(self.patch(base, head)).hexdigest()
+
+    def listed(self, flags: Sequence[str], base: str, head: str) -> bytes:
+        """What git prints for `flags` of two commits, byte for byte."""
+        done = self._git(*flags, base, head)
+        if done.returncode:
+            raise TownError(f"git {flags[0]} failed: {_last(done)}", about=str(self.path))
+        return done.stdout
 
     def push(self, old: str, new: str) -> bool:
         """Move main of the origin from exactly `old` to `new`; False when it is not at `old` any more.

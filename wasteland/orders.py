@@ -8,6 +8,7 @@ program that reads it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, field
@@ -23,6 +24,11 @@ LINE = 2000  # characters
 GATES = 50
 HEX40 = re.compile(r"[0-9a-f]{40}\Z")
 HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+CHANGES = (
+    "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-relative", "--ignore-submodules=none",
+)  # fmt: skip
+ENTRY = re.compile(rb":([0-7]{6}) ([0-7]{6}) ([0-9a-f]{40}) ([0-9a-f]{40}) [A-Z]")
+DIGESTS = {1: "patch_sha256", 2: "changes_sha256"}  # by schema_version: what says how base and head differ
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,10 @@ class Gate:
 class WorkReport:
     """What came of an order.  The digests are the host's, never the agent's word.
 
-    `patch_sha256` is over `git diff --no-ext-diff --no-textconv --no-color
-    --full-index --binary base head`, made in the host's own clean clone.
+    `changes_sha256` is that of `changes_sha256` below, made in the host's own
+    clean clone.  Reports of schema_version 1 have `patch_sha256` in its place:
+    over `git diff --no-ext-diff --no-textconv --no-color --full-index --binary
+    base head`, whose text another git may write otherwise.
     """
 
     wanted_id: str
@@ -68,17 +76,19 @@ class WorkReport:
     repo: str
     base: str
     head: str
-    patch_sha256: str
+    patch_sha256: str = ""
     uri: str = ""
     gates: list[Gate] = field(default_factory=list)
     sandbox_level: str = "L0"
     sandbox_network: str = "host"
     wall_seconds: int = 0
     schema_version: int = 1
+    changes_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The report as an engine writes it."""
-        return asdict(self)
+        unused = {name for version, name in DIGESTS.items() if version != self.schema_version}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def manifest(self) -> dict[str, Any]:
         """The evidence manifest that the worker signs (kind git)."""
@@ -89,11 +99,40 @@ class WorkReport:
             "repo": self.repo,
             "base": self.base,
             "head": self.head,
-            "patch_sha256": self.patch_sha256,
         }
+        made |= changes_of(self.changes_sha256) if self.changes_sha256 else {"patch_sha256": self.patch_sha256}
         if self.gates:
             made["gates"] = [asdict(gate) for gate in self.gates]
         return made
+
+
+def changes_of(digest: str) -> dict[str, Any]:
+    """The fields of a git manifest that say how base and head differ, in the form that is written today."""
+    return {"format": 2, "changes_sha256": digest}
+
+
+def changes_sha256(raw: bytes) -> str:
+    """The digest of how two commits differ, in hex, from what `git` printed for `CHANGES`, base and head.
+
+    It is over one line for each path that differs, in the order of the paths'
+    bytes: mode and object before, mode and object after, a tab, the path, NUL.
+    Modes and objects are what the commits' trees hold, so that neither git's
+    version nor anybody's configuration changes it.  ValueError where `raw` is
+    no such listing.
+    """
+    words = raw.split(b"\0")
+    if words.pop() or len(words) % 2:
+        raise ValueError("the listing of changes is cut off")
+    lines: list[tuple[bytes, bytes]] = []
+    for meta, path in zip(words[::2], words[1::2], strict=True):
+        found = ENTRY.fullmatch(meta)
+        if found is None:
+            raise ValueError("the listing of changes has a line that is none")
+        lines.append((path, b"%s %s %s %s" % (found[1], found[3], found[2], found[4])))
+    digest = hashlib.sha256()
+    for path, words_of_path in sorted(lines):
+        digest.update(words_of_path + b"\t" + path + b"\0")
+    return digest.hexdigest()
 
 
 def parse_report(text: str) -> WorkReport:
@@ -116,8 +155,12 @@ def parse_report(text: str) -> WorkReport:
 
 
 def _check(report: WorkReport) -> None:
-    if report.schema_version != 1:
-        raise Usage("the report has another schema_version than 1, which this program reads")
+    if type(report.schema_version) is not int or report.schema_version not in DIGESTS:
+        raise Usage("the report has another schema_version than 1 and 2, which this program reads")
+    measured = DIGESTS[report.schema_version]
+    for name in set(DIGESTS.values()) - {measured}:
+        if getattr(report, name) != "":
+            raise Usage(f"a report of schema_version {report.schema_version} has no {name}")
     if report.outcome not in OUTCOMES:
         raise Usage(f"the report's outcome must be one of {', '.join(OUTCOMES)}")
     if report.sandbox_level not in LEVELS:
@@ -128,7 +171,7 @@ def _check(report: WorkReport) -> None:
             raise Usage(f"the report's {what} must be one line of text, of at most {LINE} characters")
     if type(report.wall_seconds) is not int or not 0 <= report.wall_seconds <= 2**31:
         raise Usage("the report's wall_seconds must be a whole number")
-    for what, shape, size in (("base", HEX40, 40), ("head", HEX40, 40), ("patch_sha256", HEX64, 64)):
+    for what, shape, size in (("base", HEX40, 40), ("head", HEX40, 40), (measured, HEX64, 64)):
         if not shape.match(str(getattr(report, what))):
             raise Usage(f"the report's {what} must be {size} hex digits")
     if len(report.gates) > GATES:

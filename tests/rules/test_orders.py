@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasteland.errors import Usage
-from wasteland.orders import WorkOrder, WorkReport, parse_report
+from wasteland.orders import WorkOrder, WorkReport, changes_sha256, parse_report
 from wasteland.text import show
 
 GATE = {"argv": ["make", "test"], "exit": 0, "log_sha256": "a" * 64}
@@ -18,6 +19,8 @@ REPORT = {
     "patch_sha256": "2" * 64, "uri": "https://example.com/pr/7", "gates": [GATE], "sandbox_level": "L3",
     "sandbox_network": "none", "wall_seconds": 7, "schema_version": 1,
 }  # fmt: skip
+SECOND = {name: value for name, value in REPORT.items() if name != "patch_sha256"} | {
+    "changes_sha256": "3" * 64, "schema_version": 2}  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -34,9 +37,10 @@ def read(value):
 
 
 def test_a_report_comes_back_as_it_was_written():
-    report = parse_report(json.dumps(REPORT))
-    assert report.to_json() == REPORT
-    assert parse_report(json.dumps(report.to_json())) == report
+    for written in (REPORT, SECOND):
+        report = parse_report(json.dumps(written))
+        assert report.to_json() == written
+        assert parse_report(json.dumps(report.to_json())) == report
 
 
 def test_the_manifest_names_what_the_host_measured():
@@ -47,6 +51,38 @@ def test_the_manifest_names_what_the_host_measured():
     without = parse_report(json.dumps(REPORT | {"uri": "", "gates": []})).manifest()
     assert without["uri"] == f"{REPORT['repo']}#{'1' * 40}"
     assert "gates" not in without
+    assert made["patch_sha256"] == REPORT["patch_sha256"]
+    second = parse_report(json.dumps(SECOND)).manifest()
+    assert (second["format"], second["changes_sha256"]) == (2, "3" * 64)
+    assert "patch_sha256" not in second
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"changes_sha256": ""}, {"patch_sha256": "2" * 64}, {"schema_version": 1}, {"schema_version": 3},
+        {"schema_version": True}, {"changes_sha256": None},
+    ],
+)  # fmt: skip
+def test_a_report_has_the_digest_of_its_version_and_no_other(change):
+    assert isinstance(read(SECOND | change), str)
+
+
+LISTED = (
+    b":100644 100755 " + b"a" * 40 + b" " + b"b" * 40 + b" M\0b.txt\0"
+    b":000000 120000 " + b"0" * 40 + b" " + b"c" * 40 + b" A\0a/\xff\n\0"
+)
+
+
+def test_the_digest_of_changes_is_over_modes_objects_and_paths_in_order():
+    made = b"000000 %s 120000 %s\ta/\xff\n\0" % (b"0" * 40, b"c" * 40)
+    made += b"100644 %s 100755 %s\tb.txt\0" % (b"a" * 40, b"b" * 40)
+
+    assert changes_sha256(LISTED) == hashlib.sha256(made).hexdigest()
+    assert changes_sha256(b"") == hashlib.sha256(b"").hexdigest()
+    for wrong in (LISTED[:-1], LISTED[:-9], LISTED.replace(b"M", b"R100"), LISTED.replace(b"a" * 40, b"a" * 7), b"x\0"):
+        with pytest.raises(ValueError, match="listing of changes"):
+            changes_sha256(wrong)
 
 
 @pytest.mark.parametrize(

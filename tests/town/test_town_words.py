@@ -1,13 +1,14 @@
 """The program: its words, its JSON, its exit codes, and the seam to the node."""
 
 import json
+import subprocess
 import sys
 
 import pytest
 from conftest import GATE, Place, git
 
 from gastown.models import Phase
-from wasteland.orders import parse_report
+from wasteland.orders import changes_sha256, parse_report
 
 NODE = """#!{python}
 import json, pathlib, sys
@@ -61,6 +62,11 @@ def test_from_order_to_evidence(home_town, node):
     assert report.wanted_id == "w-42"
     assert (report.sandbox_level, report.sandbox_network) == ("L2", "none")
     assert report.head == home_town.main()
+    listed = subprocess.run(
+        ["git", "diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", report.base, report.head],
+        cwd=home_town.origin, check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    assert (report.schema_version, report.changes_sha256) == (2, changes_sha256(listed))
     assert report.base == git(home_town.origin, "rev-parse", "main^1")
     assert [(gate.argv, gate.exit) for gate in report.gates] == [(GATE, 0)]
     calls = len((node / "calls").read_text().splitlines())

@@ -81,6 +81,20 @@ def patch_of(repo: Path, base: str, head: str) -> str:
     return hashlib.sha256(done.stdout).hexdigest()
 
 
+def changes_of(repo: Path, base: str, head: str) -> str:
+    """As the decision on it says, from the two commits' trees alone."""
+    trees = []
+    for name in (base, head):
+        listed = [line.split("\t", 1) for line in git(repo, "ls-tree", "-r", "-z", name).split("\0") if line]
+        trees.append({path: (meta.split()[0], meta.split()[2]) for meta, path in listed})
+    text = ""
+    for path in sorted(trees[0].keys() | trees[1].keys(), key=os.fsencode):
+        old, new = (tree.get(path, ("000000", "0" * 40)) for tree in trees)
+        if old != new:
+            text += f"{old[0]} {old[1]} {new[0]} {new[1]}\t{path}\0"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 # What is handed in.
 
 
@@ -120,7 +134,7 @@ def test_commits_are_signed_with_the_patch_between_them(repo: Path) -> None:
     text, manifest = evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
 
     assert manifest == {"v": 1, "kind": "git", "uri": f"project#{head}", "repo": "project", "base": base, "head": head,
-                        "patch_sha256": patch_of(repo, base, head)}  # fmt: skip
+                        "format": 2, "changes_sha256": changes_of(repo, base, head)}  # fmt: skip
     assert text == manifest["uri"]
     for names in ((base, head), (base[:12], head[:12]), ("HEAD", "work"), ("work^", "refs/heads/work")):
         assert evidence.make(None, commits=Commits(str(repo), *names), reach=NOWHERE)[1] == manifest
@@ -175,7 +189,7 @@ def test_a_range_that_is_none_is_refused(repo: Path, tmp_path: Path) -> None:
 
 def test_nothing_that_a_repository_configures_is_run(repo: Path, tmp_path: Path) -> None:
     base, head = git(repo, "rev-parse", "main"), git(repo, "rev-parse", "work")
-    expected = patch_of(repo, base, head)
+    expected, patch = changes_of(repo, base, head), patch_of(repo, base, head)
     run = tmp_path / "ran"
     script = tmp_path / "evil.sh"
     script.write_text(f"#!/bin/sh\ntouch {run}\ncat\n")
@@ -193,11 +207,15 @@ def test_nothing_that_a_repository_configures_is_run(repo: Path, tmp_path: Path)
 
     _, manifest = evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
 
-    assert manifest["patch_sha256"] == expected
+    assert manifest["changes_sha256"] == expected
+    assert not run.exists()
+    with gitread.scratch() as scratch:
+        assert scratch.take(Source(str(repo)))
+        assert scratch.patch_sha256(base, head) == patch
     assert not run.exists()
 
 
-def test_attributes_that_a_branch_brings_do_not_change_the_patch(repo: Path) -> None:
+def test_attributes_that_a_branch_brings_do_not_change_what_is_signed(repo: Path) -> None:
     git(repo, "checkout", "-q", "work")
     commit(repo, ".gitattributes", "a.txt binary\n")
     head = git(repo, "rev-parse", "HEAD")
@@ -205,7 +223,76 @@ def test_attributes_that_a_branch_brings_do_not_change_the_patch(repo: Path) -> 
 
     _, manifest = evidence.make(None, commits=Commits(str(repo / "bare.git"), "main", head), reach=NOWHERE)
 
-    assert manifest["patch_sha256"] == patch_of(repo / "bare.git", "main", head)
+    assert manifest["changes_sha256"] == changes_of(repo, "main", head)
+    with gitread.scratch() as scratch:
+        assert scratch.take(Source(str(repo)))
+        assert scratch.patch_sha256(manifest["base"], head) == patch_of(repo / "bare.git", "main", head)
+
+
+def test_no_setting_of_git_changes_what_is_signed(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renames, modes, line ends, links, names that are quoted: one digest, whatever the user and the repository set."""
+    git(repo, "checkout", "-q", "work")
+    for name, text in (("ü b.txt", "x\r\ny\n"), ("tab\there", "1\n"), ("d/e.c", "int f() {\n}\n" * 30), ("d.c", "")):
+        (repo / name).parent.mkdir(exist_ok=True)
+        (repo / name).write_bytes(text.encode())
+    (repo / "link").symlink_to("a.txt")
+    git(repo, "add", ".")
+    git(repo, "mv", "a.txt", "moved.txt")
+    (repo / "moved.txt").chmod(0o755)
+    git(repo, "commit", "-qam", "all")
+    git(repo, "rm", "-q", "d.c")
+    (repo / "d.c").mkdir()
+    commit(repo, "d.c/f", "a file is a folder now\n")
+    given = Commits(str(repo), "main", "work")
+    _, plain = evidence.make(None, commits=given, reach=NOWHERE)
+    assert plain["changes_sha256"] == changes_of(repo, "main", "work")
+
+    settings = ("core.autocrlf=true", "core.abbrev=5", "core.quotePath=false", "diff.algorithm=histogram",
+                "diff.noprefix=true", "diff.mnemonicPrefix=true", "diff.renames=copies", "diff.context=9",
+                "diff.ignoreSubmodules=all", "diff.relative=true", "diff.orderFile=/etc/passwd", "color.ui=always",
+                "diff.wsErrorHighlight=all", "diff.suppressBlankEmpty=true", "core.compression=0",
+                "core.fileMode=false", "core.ignoreCase=true")  # fmt: skip
+    home = tmp_path / "set"
+    (home / ".config" / "git").mkdir(parents=True)
+    for one in settings:
+        git(repo, "config", *one.split("=", 1))
+        git(repo, "config", "--file", str(home / ".gitconfig"), *one.split("=", 1))
+    (home / ".config" / "git" / "attributes").write_text("* -text diff=cpp eol=crlf\n")
+    (repo / ".git" / "info" / "attributes").write_text("* binary\n")
+    monkeypatch.setenv("HOME", str(home))
+    for name, value in (("GIT_DIFF_OPTS", "-u1"), ("GIT_EXTERNAL_DIFF", "/bin/false"), ("GIT_CONFIG_COUNT", "x")):
+        monkeypatch.setenv(name, value)
+
+    assert evidence.make(None, commits=given, reach=NOWHERE)[1] == plain
+
+
+def test_commits_of_a_shallow_clone_are_handed_in_or_it_is_said_that_it_is_one(repo: Path, tmp_path: Path) -> None:
+    git(repo, "checkout", "-q", "work")
+    commit(repo, "a.txt", "three\n")
+
+    def of(depth: int, base: str) -> Any:
+        copy = tmp_path / f"copy{depth}"
+        if not copy.exists():
+            git(tmp_path, "clone", "-q", "--depth", str(depth), f"file://{repo}", str(copy))
+        return evidence.make(None, commits=Commits(str(copy), base, "HEAD"), reach=NOWHERE)[1]
+
+    whole = evidence.make(None, commits=Commits(str(repo), "work~1", "work"), reach=NOWHERE)[1]
+    for base in ("HEAD~1", ""):
+        made = of(2, base)
+        assert [made[name] for name in ("base", "head", "changes_sha256")] == [
+            whole[name] for name in ("base", "head", "changes_sha256")
+        ]
+        with pytest.raises((NotFound, Refused), match="shallow clone, and its history is cut off") as refused:
+            of(1, base)
+        assert "--unshallow" in str(refused.value.hint)
+
+
+def test_a_partial_clone_that_lacks_objects_is_said_to_be_one(repo: Path, tmp_path: Path) -> None:
+    git(repo, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--bare", "--filter=blob:none", f"file://{repo}", "part")
+
+    with pytest.raises(Unreachable, match="partial clone, which lacks objects"):
+        evidence.make(None, commits=Commits(str(tmp_path / "part"), "main", "work"), reach=NOWHERE)
 
 
 def test_with_fetch_an_address_is_signed_by_what_it_answers(site: Site) -> None:
@@ -231,7 +318,8 @@ def test_with_fetch_the_address_of_a_commit_or_pull_request_is_read_with_git(rep
     git(site.folder / "o" / "project.git", "update-ref", "refs/pull/7/head", head)
 
     _, manifest = evidence.make(f"{url}/commit/{head}", load=True, reach=site.reach())
-    assert (manifest["kind"], manifest["base"], manifest["patch_sha256"]) == ("git", base, patch_of(repo, base, head))
+    assert (manifest["kind"], manifest["base"], manifest["head"]) == ("git", base, head)
+    assert manifest["changes_sha256"] == changes_of(repo, base, head)
     assert manifest["repo"] == url
 
     _, manifest = evidence.make(f"{url}/pull/7/files", load=True, reach=site.reach())
@@ -276,7 +364,13 @@ def test_a_repository_or_patch_over_the_limit_is_not_read(repo: Path, monkeypatc
     with pytest.raises(Unreachable, match="cannot be read"):
         evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
     monkeypatch.setattr(gitread, "LIMIT", 310_000)
-    with pytest.raises(Refused, match="larger than 310000 bytes"):
+    evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
+    with gitread.scratch() as scratch:
+        assert scratch.take(Source(str(repo)))
+        with pytest.raises(Refused, match="larger than 310000 bytes"):
+            scratch.patch_sha256("main", "work")
+    monkeypatch.setattr(gitread, "LISTED", 170)
+    with pytest.raises(Refused, match="not within 170 bytes"):
         evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
 
 
@@ -417,7 +511,7 @@ def test_a_file_is_compared_with_the_one_that_the_user_has(poster: User, submit:
 
 def test_commits_are_compared_in_the_repository_that_the_user_names(poster: User, submit: Submit, repo: Path) -> None:
     item = submit(commits=Commits(str(repo), "main", "work"))
-    names = ["signature", "text", "repository", "head", "history", "base", "patch"]
+    names = ["signature", "text", "repository", "head", "history", "base", "changes"]
 
     report = checked(poster, item)
     assert (report.exit_code, states(report)["repository"]) == (3, "not checkable")
@@ -443,22 +537,57 @@ def test_a_branch_that_was_rewritten_shows(poster: User, submit: Submit, repo: P
     git(repo, "gc", "-q", "--prune=now")
     report = checked(poster, item, repo=str(repo))
     assert (report.exit_code, states(report)["head"]) == (1, "gone")
-    assert "patch" not in states(report)
+    assert "changes" not in states(report)
 
 
-def test_a_patch_that_is_not_the_one_that_was_signed_shows(poster: User, repo: Path) -> None:
+def test_changes_that_are_not_those_that_were_signed_show(poster: User, repo: Path) -> None:
     _, manifest = evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
     git(repo, "branch", "other", "work")
     base, head = manifest["base"], manifest["head"]
     with at(poster) as node:
-        lied = submitted(node, manifest["uri"], manifest | {"patch_sha256": "0" * 64})
+        lied = submitted(node, manifest["uri"], manifest | {"changes_sha256": "0" * 64})
         turned = submitted(node, manifest["uri"], manifest | {"base": head, "head": base})
         lost = submitted(node, manifest["uri"], manifest | {"base": "0" * 40})
 
     report = checked(poster, lied, repo=str(repo))
-    assert (report.exit_code, states(report)["patch"]) == (1, "changed")
+    assert (report.exit_code, states(report)["changes"]) == (1, "changed")
     assert states(checked(poster, turned, repo=str(repo)))["base"] == "changed"
     assert states(checked(poster, lost, repo=str(repo)))["base"] == "gone"
+
+
+def test_evidence_of_the_first_format_is_compared_and_another_gits_patch_is_no_change(poster: User, repo: Path) -> None:
+    _, today = evidence.make(None, commits=Commits(str(repo), "main", "work"), reach=NOWHERE)
+    old = {name: value for name, value in today.items() if name not in ("format", "changes_sha256")}
+    with at(poster) as node:
+        same = submitted(node, old["uri"], old | {"patch_sha256": patch_of(repo, old["base"], old["head"])})
+        other = submitted(node, old["uri"], old | {"patch_sha256": "0" * 64})
+
+    report = checked(poster, same, repo=str(repo))
+    assert (report.exit_code, states(report)["patch"]) == (0, "same")
+    report = checked(poster, other, repo=str(repo))
+    assert (report.exit_code, states(report)["patch"]) == (3, "not checkable")
+    assert "cannot be checked here: git version" in report.parts[-1].detail
+
+
+def test_what_a_shallow_copy_lacks_is_not_called_gone(poster: User, submit: Submit, repo: Path, tmp_path: Path) -> None:
+    git(repo, "checkout", "-q", "work")
+    commit(repo, "a.txt", "three\n")
+    commit(repo, "a.txt", "four\n")
+    last = submit(commits=Commits(str(repo), "work~1", "work"))
+    first = submit(commits=Commits(str(repo), "main", "work~1"))
+    copies = {}
+    for depth in (1, 2, 3):
+        copies[depth] = str(tmp_path / f"copy{depth}")
+        git(tmp_path, "clone", "-q", "--depth", str(depth), f"file://{repo}", copies[depth])
+
+    assert checked(poster, last, repo=copies[2]).exit_code == 0
+    for item, depth, name in ((last, 1, "base"), (first, 1, "head"), (first, 3, "base")):
+        report = checked(poster, item, repo=copies[depth])
+        assert (report.exit_code, states(report)[name]) == (3, "not checkable")
+        assert "this copy is shallow: its history is cut off" in report.parts[-1].detail
+    git(Path(copies[3]), "fetch", "-q", "origin", "refs/heads/main:refs/heads/main", "--depth=1")
+    report = checked(poster, first, repo=copies[3])  # both commits, and nothing that joins them
+    assert (report.exit_code, states(report)["base"], states(report)["changes"]) == (3, "not checkable", "same")
 
 
 def test_a_repository_on_a_code_host_is_read_there(poster: User, submit: Submit, repo: Path, site: Site) -> None:
@@ -560,7 +689,7 @@ def test_the_commands_hand_in_show_and_check(poster: User, repo: Path, tmp_path:
     shown = poster.json("evidence", "show", item)
     assert shown["manifest"] == checked_manifest(shown["manifest"])
     assert (shown["manifest"]["kind"], shown["signed"]) == ("git", True)
-    assert shown["manifest"]["patch_sha256"] in poster.ok("evidence", "show", shown["completion"]["id"])
+    assert shown["manifest"]["changes_sha256"] in poster.ok("evidence", "show", shown["completion"]["id"])
 
     same = poster.wl("evidence", "check", item, "--repo", str(repo)).ok()
     assert same.out.startswith("SAME  c-")

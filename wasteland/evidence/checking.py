@@ -34,6 +34,7 @@ HISTORY = {
     False: Part("history", CHANGED, "no branch, tag or pull request leads to the head any more"),
     None: Part("history", UNCHECKED, "the repository has too many refs to tell whether one leads to the head"),
 }
+CUT_OFF = "this copy is shallow: its history is cut off"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Evidence:
         """For people; strangers' text is escaped."""
         of = self.completion
         first = f"{show(of.id)}  {show(of.completed_by)} for {show(of.wanted_id)}"
-        told = [first, f"  {'signature':<12} {self.signature.state.value}: {show(self.signature.detail)}"]
+        told = [first, f"  {'signature':<14} {self.signature.state.value}: {show(self.signature.detail)}"]
         if self.manifest is None:
-            return [*told, f"  {'text':<12} {show(self.text)}"]
+            return [*told, f"  {'text':<14} {show(self.text)}"]
         return told + [f"  {one}" for one in lines_of(self.manifest)]
 
     def to_json(self) -> dict[str, Any]:
@@ -246,16 +247,52 @@ def _source(signed: str, repo: str | None, reach: Reach) -> Source | Part:
 def _in_scratch(manifest: dict[str, Any], scratch: Scratch) -> list[Part]:
     head, base = manifest["head"], manifest.get("base")
     if scratch.commit(head) != head:
-        return [Part("head", MISSING, f"commit {head} is not in the repository")]
-    parts = [Part("head", SAME, f"commit {head}"), HISTORY[scratch.held(head)]]
+        return [_absent("head", head, scratch)]
+    parts = [Part("head", SAME, f"commit {head}"), _history(head, scratch)]
     if base is None:
         return parts
     if scratch.commit(base) != base:
-        return [*parts, Part("base", MISSING, f"commit {base} is not in the repository")]
+        return [*parts, _absent("base", base, scratch)]
     if not scratch.is_ancestor(base, head):
-        return [*parts, Part("base", CHANGED, "the history of the head does not hold the base")]
-    parts.append(Part("base", SAME, f"commit {base}"))
-    was, now = manifest["patch_sha256"], scratch.patch_sha256(base, head)
+        words = "the history of the head does not hold the base"
+        if not scratch.shallow:
+            return [*parts, Part("base", CHANGED, words)]
+        parts.append(Part("base", UNCHECKED, f"{CUT_OFF}, so it cannot be checked here whether {words}"))
+    else:
+        parts.append(Part("base", SAME, f"commit {base}"))
+    return [*parts, _difference(manifest, base, head, scratch)]
+
+
+def _absent(name: str, commit: str, scratch: Scratch) -> Part:
+    """A commit that is not where it was looked for: that says nothing where history is cut off."""
+    if scratch.shallow:
+        return Part(name, UNCHECKED, f"{CUT_OFF}, so commit {commit} cannot be checked here")
+    return Part(name, MISSING, f"commit {commit} is not in the repository")
+
+
+def _history(head: str, scratch: Scratch) -> Part:
+    held = scratch.held(head)
+    if held is False and scratch.shallow:
+        return Part("history", UNCHECKED, f"{CUT_OFF}, so it cannot be checked here what leads to the head")
+    return HISTORY[held]
+
+
+def _difference(manifest: dict[str, Any], base: str, head: str, scratch: Scratch) -> Part:
+    """How the two commits differ, against what was signed of it.
+
+    The text of a patch depends on the git that writes it, so that another one
+    proves nothing; what the commits' own trees say does not.
+    """
+    try:
+        if "patch_sha256" in manifest:
+            name, was, now = "patch", manifest["patch_sha256"], scratch.patch_sha256(base, head)
+        else:
+            name, was, now = "changes", manifest["changes_sha256"], scratch.changes_sha256(base, head)
+    except Refused as error:
+        return Part("changes", UNCHECKED, f"cannot be checked here: {error.message}")
     if was == now:
-        return [*parts, Part("patch", SAME, f"sha256 {now}", was, now)]
-    return [*parts, Part("patch", CHANGED, "differs from what was signed", was, now)]
+        return Part(name, SAME, f"sha256 {now}", was, now)
+    if name == "patch":
+        why = f"cannot be checked here: {scratch.version} writes another text for this patch than was signed"
+        return Part(name, UNCHECKED, f"{why}; base and head are the commits that were signed", was, now)
+    return Part(name, CHANGED, "differs from what was signed", was, now)

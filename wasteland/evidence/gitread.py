@@ -21,19 +21,24 @@ from pathlib import Path
 
 from wasteland.errors import Misconfigured, Refused, Unreachable
 from wasteland.local import config as configuration
+from wasteland.orders import CHANGES, changes_sha256
 from wasteland.text import show
 from wasteland.values import dataclass
 
 TIMEOUT = 300  # seconds
 LIMIT = 2 << 30  # bytes, of any one file that git writes: a pack, a patch, a listing
-LISTED = 16 << 20  # bytes of a listing that are read
+LISTED = 64 << 20  # bytes of a listing that are read
 REFS = 20_000
 NEEDED = (2, 38)  # since 2.37, a connection can be held to the address that was checked
 HEX40 = re.compile(r"[0-9a-f]{40}\Z")
 OURS = "refs/wl"
 MIRRORED = ("heads", "tags", "remotes")
-# The flags are part of what the digest means; see `orders.WorkReport`.
-PATCH = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary")
+# Evidence of the first format digests the text of the patch: what git does without a configuration, word by word.
+PATCH = (
+    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary", "--diff-algorithm=myers",
+    "--indent-heuristic", "--unified=3", "--inter-hunk-context=0", "--find-renames=50%", "-l1000", "--src-prefix=a/",
+    "--dst-prefix=b/", "--submodule=short", "--ignore-submodules=none", "--no-relative", "--ws-error-highlight=none",
+)  # fmt: skip
 CONFIG = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "",
@@ -87,9 +92,14 @@ class Ended:
     """How a run of git ended: what it printed, as far as listings are read, and the digest of all of it."""
 
     code: int
-    out: str
+    raw: bytes
     sha256: str
     said: str
+
+    @property
+    def out(self) -> str:
+        """What it printed, as text."""
+        return self.raw.decode("utf-8", "replace")
 
 
 def _environment(source: Source | None) -> dict[str, str]:
@@ -127,7 +137,7 @@ def _run(argv: Sequence[str], folder: Path, source: Source | None = None) -> End
             digest.update(chunk)
         said = err.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
     last = show(said[-1][:300]) if said else f"git ended with {code}"
-    return Ended(code, first.decode("utf-8", "replace"), digest.hexdigest(), last)
+    return Ended(code, first, digest.hexdigest(), last)
 
 
 def _wait(argv: Sequence[str], folder: Path, env: dict[str, str], out: int, err: int) -> int:
@@ -151,8 +161,9 @@ def _wait(argv: Sequence[str], folder: Path, env: dict[str, str], out: int, err:
 class Scratch:
     """An empty bare repository into which others are read; `scratch` makes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
+        self.version = version  # as git calls itself
         self.said = ""  # git's last words about what failed
         self._refs: dict[str, str] = {}
 
@@ -165,11 +176,18 @@ class Scratch:
 
     def origin_of(self, folder: Path) -> str | None:
         """The URL of `origin` in a repository of the user's, read from its file alone; None where there is none."""
+        return self._configured(folder, "--get", "remote.origin.url")
+
+    def _configured(self, folder: Path, *words: str) -> str | None:
         for file in (folder / ".git" / "config", folder / "config"):
             if file.is_file():
-                done = self._git("config", "--file", str(file), "--get", "remote.origin.url")
-                return done.out.strip() or None
+                return self._git("config", "--file", str(file), *words).out.strip() or None
         return None
+
+    @property
+    def shallow(self) -> bool:
+        """Whether what was taken is a copy whose history is cut off: that it lacks a commit then proves nothing."""
+        return (self.folder / "git" / "shallow").is_file()
 
     def refs(self, source: Source) -> dict[str, str] | None:
         """What each ref of a repository names; None where it cannot be read."""
@@ -193,6 +211,8 @@ class Scratch:
         if "HEAD" in found:
             specs.append(f"+HEAD:{OURS}/HEAD")
         if len(found) <= REFS and not self._fetch(source, specs):
+            if not source.pin and self._configured(Path(source.origin), "--get-regexp", r"^remote\..*\.promisor$"):
+                self.said = f"it is a partial clone, which lacks objects that were never fetched ({self.said})"
             return False
         for name in names:
             if HEX40.match(name) and self.commit(name) is None:
@@ -200,7 +220,14 @@ class Scratch:
         return True
 
     def _fetch(self, source: Source, specs: Sequence[str]) -> bool:
-        flags = ("--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--quiet", "--force")
+        flags = (
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--quiet",
+            "--force",
+            "--update-shallow",
+        )
         done = self._git("fetch", *flags, "--", source.origin, *specs, source=source)
         self.said = done.said
         return done.code == 0
@@ -234,8 +261,18 @@ class Scratch:
         where = [f"refs/{kind}" for kind in MIRRORED]
         return bool(self._git("for-each-ref", "--count=1", "--contains", head, *where).out.strip())
 
+    def changes_sha256(self, base: str, head: str) -> str:
+        """The digest of how two commits that are here differ, as manifests of kind git carry it."""
+        done = self._git(*CHANGES, base, head)
+        try:
+            if done.code:
+                raise ValueError(done.said)
+            return changes_sha256(done.raw)
+        except ValueError as error:
+            raise Refused(f"the changes cannot be listed, or not within {LISTED} bytes: {error}", about=head) from error
+
     def patch_sha256(self, base: str, head: str) -> str:
-        """The digest of the difference between two commits that are here, as manifests of kind git carry it."""
+        """The digest of the text of their patch, as manifests of the first format carry it."""
         done = self._git(*PATCH, base, head)
         if done.code:
             raise Refused(f"the patch could not be made, or is larger than {LIMIT} bytes: {done.said}", about=head)
@@ -246,8 +283,9 @@ class Scratch:
 def scratch() -> Iterator[Scratch]:
     """A scratch repository, gone afterwards.  Misconfigured where git is missing or older than 2.38."""
     with tempfile.TemporaryDirectory(prefix="wl-git-", ignore_cleanup_errors=True) as name:
-        made = Scratch(Path(name))
-        version = re.search(r"(\d+)\.(\d+)", _run(["--version"], made.folder).out)
+        said = _run(["--version"], Path(name)).out.strip()
+        made = Scratch(Path(name), show(said))
+        version = re.search(r"(\d+)\.(\d+)", said)
         if not version or (int(version[1]), int(version[2])) < NEEDED:
             raise Misconfigured("git is too old", hint="install git 2.38 or later")
         done = _run(["init", "--quiet", "--bare", f"{name}/git"], made.folder)

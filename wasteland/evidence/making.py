@@ -19,6 +19,9 @@ from wasteland.values import dataclass
 
 Manifest = dict[str, Any]
 
+CUT_OFF = "the repository is a shallow clone, and its history is cut off"
+UNCUT = "git fetch --unshallow there first, or name a whole copy with --repo"
+
 # Pages of code hosts; only the last group differs between them: /commit/, /-/commit/, /commits/.
 PROJECT = r"(https://[a-zA-Z0-9.:-]+/[\w.~-]+(?:/[\w.~-]+)+?)(?:/-)?"
 COMMIT = re.compile(PROJECT + r"/commits?/([0-9a-f]{40})/?\Z", re.ASCII)
@@ -115,20 +118,24 @@ def of_commits(commits: Commits, text: str | None, reach: Reach) -> Manifest:
         head = _commit(scratch, commits.head)
         base = _commit(scratch, commits.base) if commits.base else _parent(scratch, head)
         _need_range(scratch, base, head)
-        digest = scratch.patch_sha256(base, head)
+        digest = scratch.changes_sha256(base, head)
         repo = repository.public_name(source, scratch)
-    return git_manifest(uri=text or f"{repo}#{head}", repo=repo, base=base, head=head, patch_sha256=digest)
+    return git_manifest(uri=text or f"{repo}#{head}", repo=repo, base=base, head=head, changes_sha256=digest)
 
 
 def _commit(scratch: Scratch, name: str) -> str:
     found = scratch.commit(name)
     if found is None:
-        raise NotFound(f"the repository has no commit {show(name)}", about=name)
+        cut_off = f": {CUT_OFF}" if scratch.shallow else ""
+        hint = UNCUT if scratch.shallow else None
+        raise NotFound(f"the repository has no commit {show(name)}{cut_off}", about=name, hint=hint)
     return found
 
 
 def _parent(scratch: Scratch, head: str) -> str:
     found = scratch.parent(head)
+    if found is None and scratch.shallow:
+        raise Refused(f"{head} has no parent here: {CUT_OFF}", about=head, hint=UNCUT)
     if found is None:
         raise Refused(f"{head} is the first commit of its repository, so there is nothing to compare it with")
     return found
@@ -138,6 +145,9 @@ def _need_range(scratch: Scratch, base: str, head: str) -> None:
     if base == head:
         raise Refused(f"there is nothing between base and head: both are {head}", about=head)
     if not scratch.is_ancestor(base, head):
+        if scratch.shallow:
+            told = f"it cannot be told here whether the history of {head} holds {base}: {CUT_OFF}"
+            raise Refused(told, about=head, hint=UNCUT)
         meeting = scratch.meeting(base, head)
         raise Refused(
             f"the history of {head} does not hold {base}",

@@ -1,6 +1,6 @@
 """Evidence manifests: what a worker signs about the evidence, by kind, and how a stranger's is read.  Pure.
 
-`git` is a range of commits and the digest of its patch, `blob` a file, `url`
+`git` is a range of commits and the digest of what they change, `blob` a file, `url`
 what an address answered, `text` the words themselves (`statements.text_manifest`).
 For all but text, `uri` is the evidence as the completion's row has it.  What
 looking again at each part showed is a `Report`.
@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from wasteland.errors import BadSignature
+from wasteland.orders import changes_of
 from wasteland.text import CAPS, show
 from wasteland.trust.envelope import canonical
 from wasteland.trust.statements import URL, text_digest
@@ -50,6 +51,10 @@ def media_type(value: object) -> bool:
     return isinstance(value, str) and MEDIA_TYPE.match(value) is not None
 
 
+def _format(value: object) -> bool:
+    return type(value) is int and value == 2
+
+
 def _size(value: object) -> bool:
     return type(value) is int and 0 <= value <= SIZE
 
@@ -73,7 +78,7 @@ def _gates(value: object) -> bool:
 # By kind: what must be there, and what may be; nothing else may.
 NEEDED: dict[str, dict[str, Test]] = {
     "text": {"uri": _text_uri, "sha256": digest},
-    "git": {"uri": line, "repo": line, "base": commit, "head": commit, "patch_sha256": digest},
+    "git": {"uri": line, "repo": line, "base": commit, "head": commit},
     "blob": {"uri": line, "sha256": digest, "size": _size},
     "url": {"uri": line},
 }
@@ -82,6 +87,11 @@ ALLOWED: dict[str, dict[str, Test]] = {
     "git": {"gates": _gates},
     "blob": {"media_type": media_type},
     "url": {"sha256": digest, "size": _size, "media_type": media_type, "repo": line, "head": commit},
+}
+# Of git, how base and head differ: without a format the digest of the patch's text, in format 2 that of the changes.
+DIFFERENCE: dict[bool, dict[str, Test]] = {
+    False: {"patch_sha256": digest},
+    True: {"format": _format, "changes_sha256": digest},
 }
 TOGETHER = ({"sha256", "size"}, {"repo", "head"})  # of a url: neither says anything without the other
 
@@ -94,7 +104,8 @@ def checked_manifest(found: object) -> dict[str, Any]:
     kind = made.get("kind")
     if not isinstance(kind, str) or kind not in NEEDED:
         raise BadSignature(f"the evidence manifest is of a kind that this program does not know: {_cut(kind)}")
-    shape = NEEDED[kind] | {name: test for name, test in ALLOWED[kind].items() if name in made}
+    needed = NEEDED[kind] | (DIFFERENCE["format" in made] if kind == "git" else {})
+    shape = needed | {name: test for name, test in ALLOWED[kind].items() if name in made}
     if unknown := made.keys() - shape.keys() - {"v", "kind"}:
         raise BadSignature(f"the evidence manifest of kind {kind} has an unknown field: {_cut(min(unknown, key=str))}")
     for name, test in shape.items():
@@ -118,11 +129,10 @@ def _cut(value: object) -> str:
     return text if len(text) <= 64 else text[:64] + "…"
 
 
-def git_manifest(*, uri: str, repo: str, base: str, head: str, patch_sha256: str) -> dict[str, Any]:
-    """The manifest of the commits from `base` to `head`; the patch is what `gitread` digests."""
-    return checked_manifest(
-        {"v": 1, "kind": "git", "uri": uri, "repo": repo, "base": base, "head": head, "patch_sha256": patch_sha256}
-    )
+def git_manifest(*, uri: str, repo: str, base: str, head: str, changes_sha256: str) -> dict[str, Any]:
+    """The manifest of the commits from `base` to `head`; `orders.changes_sha256` says what the digest is over."""
+    named = {"v": 1, "kind": "git", "uri": uri, "repo": repo, "base": base, "head": head}
+    return checked_manifest(named | changes_of(changes_sha256))
 
 
 def blob_manifest(*, uri: str, sha256: str, size: int) -> dict[str, Any]:
@@ -147,10 +157,10 @@ def url_manifest(
 
 def lines_of(manifest: Mapping[str, Any]) -> list[str]:
     """A checked manifest for people, one fact a line; strangers' text is escaped."""
-    names = ("kind", "uri", "repo", "base", "head", "patch_sha256", "sha256", "size", "media_type")
-    told = [f"{name:<12} {show(manifest[name])}" for name in names if manifest.get(name) not in (None, "")]
+    names = ("kind", "uri", "repo", "base", "head", "patch_sha256", "changes_sha256", "sha256", "size", "media_type")
+    told = [f"{name:<14} {show(manifest[name])}" for name in names if manifest.get(name) not in (None, "")]
     for gate in manifest.get("gates") or []:
-        told.append(f"{'gate':<12} {show(' '.join(gate['argv']))}: exit {gate['exit']}")
+        told.append(f"{'gate':<14} {show(' '.join(gate['argv']))}: exit {gate['exit']}")
     return told
 
 

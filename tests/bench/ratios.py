@@ -1,6 +1,7 @@
 """What the verbs of `wl` cost, in units that a busy machine stretches too.
 
-The floor is one `dolt sql -q 'SELECT …'` on a stopped copy of the same clone.
+The floor is one `dolt sql -q 'SELECT …'` on a stopped copy of the same clone;
+that of starting is `import click`, see `small`.
 Every round runs the floor, the verbs and the pushes in turn, so that load from
 elsewhere falls on all of them; only ratios are judged, never seconds.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench import small
 from tests.conftest import PASSED, User, World
 from wasteland.dolt import binary
 
@@ -28,10 +30,11 @@ FLOOR, CLICK, PUSH = "dolt sql -q", "import click", "dolt push"
 SELECT = "SELECT id, title, status FROM wanted ORDER BY priority, created_at DESC LIMIT 50"
 # What is judged: the measurement, how many times what, and what comes on top of that.
 TARGETS = (
-    ("wl --help", 1.5, CLICK, None),
+    ("wl --help", 1.15, CLICK, None),
     ("wl browse", 3.0, FLOOR, None),
     ("wl claim --no-push", 3.0, FLOOR, None),
     ("wl claim (pr)", 3.0, FLOOR, PUSH),
+    *((small.PREFIX + name, target, CLICK, None) for name, target in small.TARGETS.items()),
 )
 WRAPPER = """#!/bin/sh
 echo "$*" >>"{log}"
@@ -86,6 +89,7 @@ class Bench:
         wrapper.chmod(0o755)
         self.log.touch()
         self.wl = str(Path(sys.executable).with_name("wl"))
+        self.small = small.Small(folder / "small", self.verb)
         os.environ["WL_DOLT"] = str(wrapper)
 
     def build(self) -> None:
@@ -98,6 +102,7 @@ class Bench:
         self._dolt(clone, "commit", "-m", f"{self.items} items")
         self._dolt(clone, "push", "origin", "main")
         self.pr = self.world.join("worker")
+        self.small.build()
         self.copies = []
         for user in (self.wild, self.pr):
             user.stop()
@@ -180,6 +185,8 @@ class Bench:
         self.floor()
         self.push(n)
         self.verb(self.pr, "wl claim (pr)", "claim", f"w-{n:010d}")
+        self._time(CLICK, [sys.executable, "-c", "import click"], env=env)
+        self.small.round(n)
 
     def others(self, n: int) -> None:
         """One round of the verbs that have no target of their own."""
@@ -233,6 +240,7 @@ def measured(folder: Path, items: int, rounds: int, *, everything: bool) -> Benc
         bench.run(everything=everything)
     finally:
         bench.world.stop()
+        bench.small.world.stop()
         if before is None:
             del os.environ["WL_DOLT"]
         else:

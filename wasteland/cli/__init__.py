@@ -82,11 +82,33 @@ READING = frozenset(
 )  # fmt: skip
 USAGE = Usage.exit_code
 SENTENCE = 600  # characters
+NARROWEST, WIDEST = 50, 80  # characters in a line of help
 OBJECTS = 50_000  # more than there were, before the collector looks for cycles: a short command makes no more
+
+
+class Screen(click.Context):
+    """A context whose help is as wide as click makes it, without `shutil`, which loads three archive formats."""
+
+    def make_formatter(self) -> click.HelpFormatter:
+        """As wide as the terminal, but neither wider than the widest help nor too narrow to read."""
+        width = max(min(columns(), self.max_content_width or WIDEST) - 2, NARROWEST)
+        return self.formatter_class(width=self.terminal_width or width)
+
+
+def columns() -> int:
+    """How wide the terminal is, in characters, as `shutil.get_terminal_size` finds it."""
+    with contextlib.suppress(ValueError):
+        if (told := int(os.environ.get("COLUMNS", ""))) > 0:
+            return told
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or WIDEST  # type: ignore[union-attr]
+    return WIDEST
 
 
 class Commands(click.Group):
     """Commands that are imported when they are called."""
+
+    context_class = Screen
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the table's order."""

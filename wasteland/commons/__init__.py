@@ -7,6 +7,7 @@ here, so that two in one second differ.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -38,9 +39,8 @@ def schema(file: str) -> list[str]:
 def new_id(prefix: str, size: int, *parts: str) -> str:
     """`prefix` and `size` hex digits of the SHA-256 of `parts` and 8 random bytes."""
     import hashlib
-    import secrets
 
-    text = "|".join([*parts, secrets.token_hex(8)])
+    text = "|".join([*parts, os.urandom(8).hex()])
     return prefix + hashlib.sha256(text.encode()).hexdigest()[:size]
 
 

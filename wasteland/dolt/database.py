@@ -51,13 +51,16 @@ class Database(Changes):
 
     def fetch_all(self, remotes: Sequence[str]) -> dict[str, WastelandError]:
         """Fetch several remotes at once, each in a session of its own; what went wrong, by remote."""
-        from concurrent.futures import ThreadPoolExecutor
-
         if not remotes:
             return {}
         self._plain("SELECT 1")  # the server runs before several ask for it
-        with ThreadPoolExecutor(FETCHES) as pool:
-            failed = list(pool.map(self._fetch_apart, remotes))
+        if len(remotes) == 1:
+            failed = [self._fetch_apart(remotes[0])]
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(FETCHES) as pool:
+                failed = list(pool.map(self._fetch_apart, remotes))
         return {remote: error for remote, error in zip(remotes, failed, strict=True) if error is not None}
 
     def _fetch_apart(self, remote: str) -> WastelandError | None:

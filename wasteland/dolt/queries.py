@@ -77,11 +77,13 @@ class Queries:
             known = self._plain("SELECT commit_hash AS hash FROM dolt_commits WHERE commit_hash = %s", (revision,))
             return revision if known else None
         local = "SELECT 0 AS place, hash FROM dolt_branches WHERE name = %s"
-        if "/" not in revision:
-            found = self._plain(local, (revision,))
-        else:
-            remote = "SELECT 1 AS place, hash FROM dolt_remote_branches WHERE name = %s"
+        remote = "SELECT 1 AS place, hash FROM dolt_remote_branches WHERE name = %s"
+        if revision.partition("/")[0] in self._session.remotes:
             found = self._plain(f"{local} UNION ALL {remote}", (revision, f"remotes/{revision}"))
+        else:
+            found = self._plain(local, (revision,))
+            if not found and "/" in revision:
+                found = self._plain(remote, (f"remotes/{revision}",))
         return str(min(found, key=lambda row: row["place"])["hash"]) if found else None
 
     def is_branch(self, name: str) -> bool:

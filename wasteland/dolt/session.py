@@ -7,12 +7,15 @@ import functools
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.dolt.driver import ER, Connection, DictCursor, err
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, NotFound, Unreachable, WastelandError
 from wasteland.text import masked, show
+
+if TYPE_CHECKING:
+    from wasteland.models import RowDiff
 
 Row = dict[str, Any]
 LOST = (2003, 2006, 2013, 2055, 0)
@@ -32,6 +35,7 @@ class Session:
         self._revision: str | None = ""
         self.in_change = False
         self.locked = False
+        self.diffs: dict[tuple[str, str], list[RowDiff]] = {}  # of two commits, which never change
         self.remotes: dict[str, str] = {}  # as last read; where one points never changes
 
     def ask(self, revision: str | None, sql: str, values: Row | Sequence[Any] | None = None) -> tuple[int, list[Row]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -28,6 +27,8 @@ from wasteland.text import show
 from wasteland.values import dataclass
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 Address = IPv4Address | IPv6Address
@@ -46,10 +47,10 @@ URL_LIMIT = 2000
 
 PARTS = re.compile(r"https://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?(/[!-~]*|\?[!-~]*|#[!-~]*)?\Z", re.IGNORECASE)
 NAME = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])\Z")
-NAT64 = IPv6Network("64:ff9b::/96")
-GLOBAL = IPv6Network("2000::/3")
+NAT64 = "64:ff9b::/96"
+GLOBAL = "2000::/3"
 # Parts of 2000::/3 that stand for something else: Teredo and its neighbours, 6to4, documentation.
-SPECIAL = (IPv6Network("2001::/23"), IPv6Network("2001:db8::/32"), IPv6Network("2002::/16"), IPv6Network("3fff::/20"))
+SPECIAL = ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -64,9 +65,9 @@ def resolve(host: str, port: int) -> list[str]:
 def public(address: Address) -> bool:
     """Whether an address is one of the internet's: not of this machine, this network, or a way into either."""
     if isinstance(address, IPv6Address):
-        if address in NAT64:
+        if address in IPv6Network(NAT64):
             return public(IPv4Address(int(address) & 0xFFFFFFFF))
-        if address not in GLOBAL or any(address in part for part in SPECIAL):
+        if address not in IPv6Network(GLOBAL) or any(address in IPv6Network(part) for part in SPECIAL):
             return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
@@ -198,6 +199,8 @@ def probe(url: str, reach: Reach, headers: Mapping[str, str] | None = None) -> A
 
 
 def _ask(url: str, reach: Reach, *, read: bool, headers: Mapping[str, str] | None = None) -> Answer:
+    import ssl
+
     from wasteland.hub.rest.network import trust as believed
 
     target = _target(url, reach)

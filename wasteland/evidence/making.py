@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
-from wasteland.evidence import fetch, gitread, repository
+from wasteland.evidence import fetch, repository
 from wasteland.evidence.fetch import Reach
-from wasteland.evidence.gitread import Scratch
 from wasteland.text import show
 from wasteland.trust.manifest import blob_manifest, git_manifest, line, media_type, url_manifest
 from wasteland.trust.statements import URL, text_manifest
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.evidence.gitread import Scratch
 
 Manifest = dict[str, Any]
 
@@ -98,6 +100,8 @@ def _loaded(text: str, reach: Reach) -> Manifest:
 
 
 def _of_pull(text: str, repo: str, word: str, number: str, reach: Reach) -> Manifest:
+    from wasteland.evidence import gitread
+
     ref = f"refs/{'merge-requests' if word == 'merge_requests' else 'pull'}/{number}/head"
     source = repository.remote(repo, reach)
     with gitread.scratch() as scratch:
@@ -111,6 +115,8 @@ def _of_pull(text: str, repo: str, word: str, number: str, reach: Reach) -> Mani
 
 def of_commits(commits: Commits, text: str | None, reach: Reach) -> Manifest:
     """The manifest of a range; Refused where its base does not come before its head."""
+    from wasteland.evidence import gitread
+
     source = repository.named(commits.repo, reach)
     with gitread.scratch() as scratch:
         if not scratch.take(source, [commits.base, commits.head]):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wasteland.errors import Misconfigured, NotFound, Refused, Unreachable, Usage
 from wasteland.evidence import fetch
 from wasteland.evidence.fetch import Reach
-from wasteland.evidence.gitread import Scratch, Source
 from wasteland.node.node import Node
 from wasteland.text import show
 from wasteland.trust.manifest import line
+
+if TYPE_CHECKING:
+    from wasteland.evidence.gitread import Scratch, Source
 
 REFS_OF = "/info/refs?service=git-upload-pack"
 SMART = "application/x-git-upload-pack-advertisement"  # the older protocol may name other hosts to go to
@@ -36,6 +39,8 @@ def remote(url: str, reach: Reach) -> Source:
     Refused where that may not be asked, NotFound where the host says that
     there is none, Unreachable where it says nothing that helps.
     """
+    from wasteland.evidence.gitread import Source
+
     if any(char in url for char in "?#"):
         raise Refused(f"this is not the address of a repository: {show(url)}", about=show(url))
     answer = fetch.probe(url.rstrip("/") + REFS_OF, reach, {"Git-Protocol": "version=2"})
@@ -48,6 +53,8 @@ def remote(url: str, reach: Reach) -> Source:
 
 def named(text: str, reach: Reach) -> Source:
     """The repository that the user names: an https URL as everybody's, or a path of this machine."""
+    from wasteland.evidence.gitread import Source
+
     if text.lower().startswith("https://"):
         return remote(text, reach)
     path = text.removeprefix("file://")

@@ -72,6 +72,7 @@ class Journal:
         self.path = path
         self._threads = threading.RLock()
         self._owner: int | None = None
+        self._held: tuple[dict[str, Entry], int] | None = None  # what the file holds, while the lock is held
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -87,7 +88,7 @@ class Journal:
                 self._owner = threading.get_ident()
                 yield
             finally:
-                self._owner = None
+                self._owner = self._held = None
                 os.close(lock)
 
     def _wait(self, lock: int) -> None:
@@ -190,6 +191,14 @@ class Journal:
         A last line that kill -9 or a power cut left torn was never
         acknowledged and is dropped; damage before it is not ours to guess at.
         """
+        held = self._owner == threading.get_ident()
+        if held and self._held is not None:
+            return self._held
+        found = self._parsed()
+        self._held = found if held else None
+        return found
+
+    def _parsed(self) -> tuple[dict[str, Entry], int]:
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -212,6 +221,7 @@ class Journal:
     def _write(self, records: list[dict[str, Any]]) -> None:
         data = b"".join(json.dumps(one).encode() + b"\n" for one in records)
         keep = self._read()[1]
+        self._held = None
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(file, keep)

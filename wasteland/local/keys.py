@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from dataclasses import field
 from pathlib import Path
@@ -129,7 +128,7 @@ class KeyStore:
     def _keep(self, handle: str) -> tuple[str, bytes, bytes]:
         """Store two secrets, and which store took them."""
         if self.backend != "file":
-            seed, following = secrets.token_bytes(32), secrets.token_bytes(32)
+            seed, following = os.urandom(32), os.urandom(32)
             try:
                 did = did_key(public_key(seed))
                 _to_ring(f"{did} next", following)
@@ -149,7 +148,7 @@ class KeyStore:
 def _kept(path: Path) -> bytes:
     """The secret in `path`, made there if it is not."""
     if not os.path.lexists(path):
-        _create(path, secrets.token_bytes(32).hex().encode() + b"\n")
+        _create(path, os.urandom(32).hex().encode() + b"\n")
     return _secret(path)
 
 
@@ -178,7 +177,7 @@ def _private(path: Path, what: str, mode: int) -> None:
 
 def _create(path: Path, data: bytes) -> None:
     """Write a new file of mode 0600 whole or not at all; Conflict where there is one by this name."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(file, "wb") as out:

@@ -89,8 +89,8 @@ def _overlay(node: Node, main: Database, found: dict[str, Listed], filters: dict
     """Lay this rig's branches that have not landed over the items of main."""
     from wasteland.node import landing
 
-    for branch in node.db.branches(f"wl/{node.handle}/"):
-        if branch.startswith("wl/register/") or landing.landed(node, branch):
+    for branch, head in node.db.branches(f"wl/{node.handle}/").items():
+        if branch.startswith("wl/register/") or landing.landed_as(node, head) is not None:
             continue
         item = wanted.get(node.db.at(branch), branch.rpartition("/")[2])
         if item is None:

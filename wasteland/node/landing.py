@@ -30,8 +30,6 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
     left on `main` lands first, so that nothing is refused as done which
     upstream does not have.
     """
-    import random
-
     from wasteland.node import carry
 
     db = node.db
@@ -56,6 +54,8 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
                 db.reset(before)
                 node.void()
                 integrate(node)
+                import random
+
                 time.sleep(random.uniform(0, 0.02 * attempt))  # noqa: S311
                 continue
             except BaseException:
@@ -72,17 +72,16 @@ def landing(node: Node, message: str, act: Callable[[], Result], *, push: bool) 
 
 def land_leftovers(node: Node) -> None:
     """Push the commits of `main` that upstream lacks, or take up what upstream has instead."""
-    from wasteland.node import carry
-
     db = node.db
     ours = db.hash_of(MAIN)
-    if not db.is_ancestor(ours, upstream_head(node)) and set_aside_merge(node, ours):
+    if db.is_ancestor(ours, upstream_head(node)) or set_aside_merge(node, ours):
         return
-    if not db.is_ancestor(ours, upstream_head(node)):
-        try:
-            carry.push(node, node.upstream_remote, MAIN)
-        except PushRejected:
-            integrate(node)
+    from wasteland.node import carry
+
+    try:
+        carry.push(node, node.upstream_remote, MAIN)
+    except PushRejected:
+        integrate(node)
 
 
 def set_aside_merge(node: Node, ours: str) -> bool:

@@ -65,12 +65,16 @@ class Node:
     @cached_property
     def upstream_remote(self) -> str:
         """The remote that is upstream: a creator's or direct clone has only `origin`."""
-        return "upstream" if "upstream" in self.db.remotes() else "origin"
+        return "upstream" if "upstream" in self._remotes else "origin"
 
     @cached_property
     def has_remotes(self) -> bool:
         """Whether there is anywhere to push to: a wasteland made with --local-only has nothing."""
-        return bool(self.db.remotes())
+        return bool(self._remotes)
+
+    @cached_property
+    def _remotes(self) -> frozenset[str]:
+        return frozenset(self.db.remotes())
 
     @cached_property
     def keystore(self) -> KeyStore:

@@ -87,7 +87,7 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     known = {one.number: one for one in cached(node)}
     pulls = hub.pulls(node.config.org, node.config.db)
     silent = _fetch(node, [pull for pull in pulls if fetch or pull.number not in known])
-    upstream, rigs = levelling.upstream_head(node), _rigs(node)
+    upstream, rigs = (levelling.upstream_head(node), _rigs(node)) if pulls else ("", {})
     found = []
     for pull in pulls:
         before = known.get(pull.number)
@@ -99,11 +99,11 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
 
 def _fetch(node: Node, pulls: Iterable[Pull]) -> dict[str, str]:
     """Fetch the forks of pull requests, several at a time; why, for those that did not answer."""
-    from wasteland.node.forks import remote_of
-
     remotes: dict[str, str] = {}
     silent: dict[str, str] = {}
     for pull in pulls:
+        from wasteland.node.forks import remote_of
+
         fork = f"{pull.source.org}/{pull.source.db}"
         if fork not in remotes.values() and fork not in silent:
             try:
@@ -252,7 +252,7 @@ def ahead(node: Node, wanted_id: str) -> list[Proposal]:
 
 def age(since: str, now: datetime) -> str:
     """How long ago a time was, in words: `3 h`, `2 d`."""
-    then = datetime.strptime(since, TIME).replace(tzinfo=now.tzinfo)
+    then = datetime.fromisoformat(since).replace(tzinfo=now.tzinfo)
     minutes = max(0, int((now - then).total_seconds() // 60))
     if minutes < 60:
         return f"{minutes} min"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from wasteland.commons import signatures
@@ -87,7 +87,7 @@ def attest(node: Node, db: Database, make: Callable[[Link, Party], Statement]) -
 def _row(envelope: Envelope) -> dict[str, Any]:
     """The row of an attestation; its time is the signed one, so that it is the same row on every branch."""
     statement = parse(envelope.payload)
-    issued = datetime.strptime(statement["predicate"]["issued_at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    issued = datetime.fromisoformat(statement["predicate"]["issued_at"])
     return attestation_row(envelope, statement, issued)
 
 

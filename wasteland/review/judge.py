@@ -11,16 +11,14 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.commons import leases, signatures
 from wasteland.dolt.history import MergeConflict
 from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
-from wasteland.hub import Pull
 from wasteland.models import RowConflict, RowDiff, jsonable
-from wasteland.node import carry, levelling, roles, standing, verifying
-from wasteland.node.forks import Pinned, book, named, pinned
+from wasteland.node import levelling, roles, standing
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
 from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Finding, Judgement, Upstream
@@ -28,6 +26,10 @@ from wasteland.rules.policy.pull_request import judge
 from wasteland.rules.policy.shape import ROWS, objects
 from wasteland.text import show
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.hub import Pull
+    from wasteland.node.forks import Pinned
 
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"
@@ -93,6 +95,8 @@ def branches(node: Node) -> list[dict[str, Any]]:
 
 def review(node: Node, what: str) -> Review:
     """What a branch or pull request would change, what the rules say of it, its evidence and who is behind it."""
+    from wasteland.node.forks import book, named, pinned
+
     pin = pinned(node, what)
     found = examine(node, pin)
     book(node).look(named(node, pin), pin.head)
@@ -127,6 +131,8 @@ def _evidence(rows: Sequence[RowDiff]) -> list[dict[str, Any]]:
 
 def _people(node: Node, found: Review) -> list[dict[str, Any]]:
     """What upstream knows of the rig that proposes, and of the posters and workers of the items it touches."""
+    from wasteland.node import verifying
+
     handles = {found.judgement.actor: "proposes"} if found.judgement.actor else {}
     for row in found.rows:
         for column, part in (("posted_by", "posted"), ("completed_by", "worked"), ("subject", "worked")):
@@ -236,6 +242,8 @@ def _passed_through(node: Node, pin: Pinned) -> tuple[list[str], str]:
 
 def _signatures_hold(node: Node, rows: Sequence[RowDiff], merged: str, verdict: Judgement) -> None:
     """Reject a signed stamp or completion that `wl verify` would call invalid once it has landed."""
+    from wasteland.node import verifying
+
     view = node.db.at(merged)
     for row in rows:
         if row.table in ("stamps", "completions") and row.kind == "added" and row.row.get("block_hash"):
@@ -290,6 +298,7 @@ def hopeless(node: Node, branch: str, item_id: str) -> list[Finding]:
 def create_pull(node: Node, branch: str) -> Pull:
     """Open or refresh the pull request of a branch of this rig's fork."""
     from wasteland.commons import wanted
+    from wasteland.node import carry
 
     hub = need_hub(node)
     if not node.db.is_branch(branch):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasteland.rules.lifecycle import Transition
-from wasteland.trust.envelope import Envelope
 from wasteland.values import dataclass
+
+if TYPE_CHECKING:
+    from wasteland.trust.envelope import Envelope
 
 QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
 ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wasteland.models import RowDiff, unsound
-from wasteland.rules.policy.attestations import judge_attestations
-from wasteland.rules.policy.completions import judge_completions
 from wasteland.rules.policy.findings import REJECT, Judgement, Upstream
 from wasteland.rules.policy.leases import judge_leases
 from wasteland.rules.policy.rigs import judge_rigs
-from wasteland.rules.policy.roles_and_keys import judge_key_events, judge_roles
-from wasteland.rules.policy.stamps import judge_stamps
 from wasteland.rules.policy.wanted import judge_items
-from wasteland.trust.envelope import Check
+
+if TYPE_CHECKING:
+    from wasteland.trust.envelope import Check
 
 
 def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -> Judgement:
@@ -36,15 +35,41 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
     who = actor or ""
     items = by_table.pop("wanted", [])
     judge_items(items, by_table, who, upstream, verdict)
-    judge_completions(by_table.pop("completions", []), who, rows, verdict)
+    if completions := by_table.pop("completions", []):
+        from wasteland.rules.policy.completions import judge_completions
+
+        judge_completions(completions, who, rows, verdict)
     judge_leases(by_table.pop("wl_leases", []), who, items, upstream, verdict)
-    judge_stamps(by_table.pop("stamps", []), who, rows, upstream, verdict)
-    judge_key_events(by_table.pop("wl_key_events", []), who, upstream, check, verdict)
-    judge_attestations(by_table.pop("wl_attestations", []), who, rows, upstream, check, verdict)
-    judge_roles(by_table.pop("wl_roles", []), upstream, check, verdict)
+    if stamps := by_table.pop("stamps", []):
+        from wasteland.rules.policy.stamps import judge_stamps
+
+        judge_stamps(stamps, who, rows, upstream, verdict)
+    _judge_signed(by_table, who, rows, upstream, check, verdict)
     for table in sorted(by_table):
         verdict.add(REJECT, "G-UNKNOWN", f"rows of {table} are not for pull requests")
     return verdict
+
+
+def _judge_signed(
+    by_table: dict[str, list[RowDiff]],
+    actor: str,
+    everything: Sequence[RowDiff],
+    upstream: Upstream,
+    check: Check,
+    verdict: Judgement,
+) -> None:
+    """The tables whose rows are signed documents; most pull requests bring none of them."""
+    events, attestations, roles = (by_table.pop(name, []) for name in ("wl_key_events", "wl_attestations", "wl_roles"))
+    if attestations:
+        from wasteland.rules.policy.attestations import judge_attestations
+    if events or roles:
+        from wasteland.rules.policy.roles_and_keys import judge_key_events, judge_roles
+    if events:
+        judge_key_events(events, actor, upstream, check, verdict)
+    if attestations:
+        judge_attestations(attestations, actor, everything, upstream, check, verdict)
+    if roles:
+        judge_roles(roles, upstream, check, verdict)
 
 
 def _actor(rows: Sequence[RowDiff], org: str, upstream: Upstream) -> str | None:

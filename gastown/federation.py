@@ -18,6 +18,7 @@ from typing import Any
 from gastown.errors import NotFound, Refused, Unreachable
 from gastown.models import Bead, Hold, Merge, Phase, Rig, Sandbox
 from gastown.shim import write_over
+from gastown.text import without_secrets
 from gastown.town import Town
 from wasteland import orders
 from wasteland.orders import WorkOrder, WorkReport
@@ -76,7 +77,7 @@ def rig_for(order: Mapping[str, Any], rigs: Sequence[Rig], named: str | None) ->
         raise NotFound(f"there is no rig {named}", hint="gt rig add NAME PATH", about=named)
     repository = order.get("repository")
     if repository:
-        fit = [rig for rig in rigs if repository in (rig.origin, rig.public)]
+        fit = [rig for rig in rigs if without_secrets(repository) in (rig.origin, rig.public)]
     else:
         fit = [rig for rig in rigs if rig.name == order.get("project")] or list(rigs)
     if len(fit) == 1:
@@ -141,7 +142,7 @@ def report_of(town: Town, bead: Bead) -> WorkReport:
     return WorkReport(
         wanted_id=bead.wanted_id,
         outcome="landed",
-        repo=rig.public,
+        repo=without_secrets(rig.public),
         base=merge.base,
         head=merge.target,
         changes_sha256=orders.changes_sha256(listed),

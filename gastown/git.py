@@ -8,6 +8,7 @@ here: merging needs no working tree.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from gastown.errors import Misconfigured, Refused, TownError, Unreachable, Usage
 from gastown.queue import Change
+from gastown.text import masked, without_secrets
 
 TIMEOUT = 600
 HEX40 = re.compile(r"[0-9a-f]{40}\Z")
@@ -74,19 +76,29 @@ def check_origin(origin: str) -> str:
     return str(Path(origin).resolve())
 
 
-def _env(origin: str) -> dict[str, str]:
-    made = dict(ENV, GIT_ALLOW_PROTOCOL="https" if is_url(origin) else "file", GIT_CONFIG_COUNT=str(len(CONFIG)))
-    for number, (key, value) in enumerate(CONFIG.items()):
+def apart(origin: str) -> tuple[str, str]:
+    """`origin` as it may be stored and told, and the whole of it where it holds a secret, else ""."""
+    plain = without_secrets(origin) if is_url(origin) else origin
+    return plain, origin if plain != origin else ""
+
+
+def _env(origin: str, secret: str) -> dict[str, str]:
+    settings = CONFIG | ({f"url.{secret}.insteadOf": origin} if secret else {})
+    made = dict(ENV, GIT_ALLOW_PROTOCOL="https" if is_url(origin) else "file", GIT_CONFIG_COUNT=str(len(settings)))
+    for number, (key, value) in enumerate(settings.items()):
         made[f"GIT_CONFIG_KEY_{number}"] = key
         made[f"GIT_CONFIG_VALUE_{number}"] = value
     return made
 
 
-def _run(argv: Sequence[str], origin: str = "", given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    argv: Sequence[str], origin: str = "", given: bytes = b"", secret: str = "", **env: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git; an address with a secret in it, by which `origin` is reached, is in no argument and no file of git's."""
     try:
         return subprocess.run(
             ["git", *argv],
-            env=_env(origin) | env,
+            env=_env(origin, secret) | env,
             cwd="/",
             input=given,
             capture_output=True,
@@ -106,13 +118,13 @@ def check_version() -> None:
         raise Misconfigured("git is too old", hint="install git 2.38 or later")
 
 
-def check_rig(origin: str, branch: str) -> None:
+def check_rig(origin: str, branch: str, secret: str = "") -> None:
     """Refused where the town could not move `branch` of `origin` by itself.
 
     A branch that is checked out belongs to whoever works there: moving it
     would leave their files behind it.
     """
-    found = _run(["ls-remote", "--symref", "--", origin, "HEAD", f"refs/heads/{branch}"], origin)
+    found = _run(["ls-remote", "--symref", "--", origin, "HEAD", f"refs/heads/{branch}"], origin, secret=secret)
     if found.returncode:
         raise Unreachable(f"the repository cannot be read: {_last(found)}", about=origin)
     text = found.stdout.decode("utf-8", "replace")
@@ -129,7 +141,7 @@ def check_rig(origin: str, branch: str) -> None:
 
 def _last(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"git ended with {done.returncode}"
+    return masked(lines[-1]) if lines else f"git ended with {done.returncode}"
 
 
 class Repo:
@@ -145,7 +157,25 @@ class Repo:
         self.branch = branch
 
     def _git(self, *argv: str, given: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
-        return _run([f"--git-dir={self.path}", *argv], self.origin, given, **env)
+        return _run([f"--git-dir={self.path}", *argv], self.origin, given, self._secret(), **env)
+
+    def _secret(self) -> str:
+        try:
+            return self._address.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def _address(self) -> Path:
+        return self.path.with_suffix(".address")
+
+    def reach_by(self, secret: str) -> None:
+        """Remember the address of the origin that holds a secret, beside the repository and for its user alone."""
+        self._address.unlink(missing_ok=True)
+        if secret:
+            handle = os.open(self._address, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.write(secret)
 
     def _ok(self, *argv: str, given: bytes = b"", **env: str) -> str:
         done = self._git(*argv, given=given, **env)

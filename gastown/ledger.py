@@ -20,6 +20,7 @@ from typing import Any
 from gastown import models
 from gastown.errors import Conflict, Misconfigured, NotFound, Refused
 from gastown.models import Bead, Event, Gate, Hold, Merge, MergeState, Phase, Request, Rig, Run, RunState, Sandbox
+from gastown.text import without_secrets
 
 BUSY_MS = 10_000
 SCHEMA_VERSION = 1
@@ -120,7 +121,8 @@ class Ledger:
             if any(known.name == rig.name for known in self.rigs()):
                 raise Conflict(f"there is a rig {rig.name} already", about=rig.name)
             self._insert("rig", asdict(rig))
-            self.event("rig.added", rig.name, origin=rig.origin, gates=rig.gates, agent=rig.agent)
+            said = [[without_secrets(word) for word in words] for words in (*rig.gates, rig.agent)]
+            self.event("rig.added", rig.name, origin=without_secrets(rig.origin), gates=said[:-1], agent=said[-1])
 
     def rigs(self) -> list[Rig]:
         """All rigs, by name."""

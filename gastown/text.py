@@ -6,6 +6,7 @@ package: one set of rules for hostile characters is enough.
 
 from __future__ import annotations
 
-from wasteland.text import show, show_lines
+from wasteland.addresses import without_secrets
+from wasteland.text import masked, show, show_lines
 
-__all__ = ["show", "show_lines"]
+__all__ = ["masked", "show", "show_lines", "without_secrets"]

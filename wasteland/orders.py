@@ -14,6 +14,7 @@ import re
 from dataclasses import asdict, field
 from typing import Any
 
+from wasteland.addresses import without_secrets
 from wasteland.errors import Usage
 from wasteland.text import show
 from wasteland.values import dataclass
@@ -91,18 +92,21 @@ class WorkReport:
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
     def manifest(self) -> dict[str, Any]:
-        """The evidence manifest that the worker signs (kind git)."""
+        """The evidence manifest that the worker signs (kind git); it is for all, so no address in it holds a secret."""
+        repo = without_secrets(self.repo)
         made: dict[str, Any] = {
             "v": 1,
             "kind": "git",
-            "uri": self.uri or f"{self.repo}#{self.head}",
-            "repo": self.repo,
+            "uri": without_secrets(self.uri) or f"{repo}#{self.head}",
+            "repo": repo,
             "base": self.base,
             "head": self.head,
         }
         made |= changes_of(self.changes_sha256) if self.changes_sha256 else {"patch_sha256": self.patch_sha256}
         if self.gates:
-            made["gates"] = [asdict(gate) for gate in self.gates]
+            made["gates"] = [
+                asdict(gate) | {"argv": [without_secrets(word) for word in gate.argv]} for gate in self.gates
+            ]
         return made
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from wasteland.addresses import without_secrets
 from wasteland.errors import Usage
 
-CREDENTIALS = re.compile(r"//[^/@\s]+@")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 CAPS = {
@@ -56,11 +56,12 @@ def _hostile(char: str) -> bool:
 
 
 def checked(value: str, field: str) -> str:
-    """`value` as it may be stored in `field`; Usage where it may not be.
+    """`value` as it may be stored in `field`: addresses in it hold no secret; Usage where it may not be.
 
     Refused: control and invisible characters (newline and tab are allowed in
     the fields of many lines), text that is not NFC, text over the cap.
     """
+    value = without_secrets(value)
     cap = CAPS[field]
     if len(value) > cap:
         raise Usage(f"the {field} is {len(value)} characters long; at most {cap} are allowed", about=field)
@@ -83,8 +84,8 @@ def show(value: object) -> str:
 
 
 def masked(text: str) -> str:
-    """A text that may hold URLs, without the user names, passwords and tokens in them."""
-    return CREDENTIALS.sub("//…@", text)
+    """A text that may hold addresses, with `…` for the user names, passwords and tokens in them."""
+    return without_secrets(text, "…")
 
 
 def show_lines(value: str, indent: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from gastown.errors import TownError
-from gastown.text import show
+from gastown.text import masked, show
 
 COMMANDS = {
     "agents": ("gastown.cli.views", "agents"),
@@ -82,6 +82,6 @@ def _debug() -> None:
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"gt: {show(message)}", err=True)
+    click.echo(f"gt: {show(masked(message))}", err=True)
     if hint:
-        click.echo(f"  Hint: {show(hint)}", err=True)
+        click.echo(f"  Hint: {show(masked(hint))}", err=True)

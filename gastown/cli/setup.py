@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -13,7 +13,7 @@ from gastown import town as towns
 from gastown.cli.common import as_json, open_town, show_json
 from gastown.errors import Usage
 from gastown.models import Rig
-from gastown.text import show
+from gastown.text import masked, show, without_secrets
 
 
 @click.command()
@@ -80,17 +80,18 @@ def add(
 ) -> None:
     """Add REPOSITORY, a path or an https URL, as the rig NAME.
 
+    A user and password in the URL are kept for git alone, and told to nobody.
     Agents and gates run in a box that shows /usr and the bound folders only.
     Commands are run as they are, without a shell.
     """
     check_name(name)
     git.check_version()
-    origin = git.check_origin(repository)
+    origin, secret = git.apart(git.check_origin(repository))
     with open_town(named) as town:
         made = Rig(
             name=name,
             origin=origin,
-            public=public or origin,
+            public=without_secrets(public or origin),
             branch=check_branch(branch),
             agent=_argv(agent, "agent"),
             gates=[_argv(gate, "gate") for gate in gates],
@@ -100,9 +101,11 @@ def add(
             max_attempts=attempts,
             added_at=town.ledger.now(),
         )
-        git.check_rig(origin, branch)
+        git.check_rig(origin, branch, secret)
         town.ledger.add_rig(made)
-        town.repo(made).fetch()
+        repo = town.repo(made)
+        repo.reach_by(secret)
+        repo.fetch()
     if as_json:
         show_json({"rig": asdict(made)})
         return
@@ -132,7 +135,7 @@ def check_branch(branch: str) -> str:
 def list_(named: str | None, as_json: bool) -> None:
     """List the rigs of this town."""
     with open_town(named) as town:
-        rigs = town.ledger.rigs()
+        rigs = [replace(one, origin=masked(one.origin), public=masked(one.public)) for one in town.ledger.rigs()]
     if as_json:
         show_json({"rigs": [asdict(rig) for rig in rigs]})
         return

@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import GATE, Place, git
 
+from gastown import git as hosts
+from gastown.errors import Unreachable
 from gastown.models import Phase
 from wasteland.orders import changes_sha256, parse_report
 
@@ -110,6 +112,50 @@ def test_bad_words_get_one_sentence_and_a_code(home_town, node, argv, code):
     assert done.stdout == ""
     assert done.stderr.startswith("gt: ")
     assert all(line.startswith("  Hint: ") for line in done.stderr.splitlines()[1:])
+
+
+SECRET = "S3cretTokenOfBob"
+RIG = ("--agent", f"sh -c 'curl https://bob:{SECRET}@h.example'", "--gate", f"true https://bob:{SECRET}@h.example",
+       "--budget", "1m")  # fmt: skip
+
+
+def test_a_secret_in_an_address_is_told_to_nobody(home_town):
+    at_host = f"https://bob:{SECRET}@git.example.org/bob/r.git"
+    said = [home_town.gt("rig", "add", "p", str(home_town.origin), "--public", at_host, *RIG).stdout]
+    for argv in (
+        ["rig", "add", "q", f"https://bob:{SECRET}@127.0.0.1:1/r.git", *RIG],
+        ["rig", "add", "q", f"ssh://bob:{SECRET}@127.0.0.1/r.git", *RIG],
+        ["rig", "add", "q", f"bob:{SECRET}@127.0.0.1:r.git", *RIG],
+    ):
+        done = home_town.gt(*argv, check=False)
+        assert done.returncode in (8, 64)
+        said += [done.stdout, done.stderr]
+    said += [home_town.gt("log", "--json").stdout, home_town.gt("rig", "list", "--json").stdout]
+    rigs = {rig["name"]: rig for rig in json.loads(said[-1])["rigs"]}
+    assert rigs["p"]["public"] == "https://git.example.org/bob/r.git"
+    commands = [*rigs["p"].pop("gates"), rigs["p"].pop("agent")]  # these are run as they are, and shown to their user
+    said[-1] = json.dumps(rigs)
+    assert SECRET in str(commands)
+    assert not [one for one in said if SECRET in one]
+
+
+def test_an_origin_with_a_secret_is_reached_by_it_and_called_without_it(home_town, monkeypatch):
+    """The address that git goes to is of a folder, in place of a host with a password."""
+    origin, secret = hosts.apart(f"https://bob:{SECRET}@h.example/r.git")
+    assert (origin, SECRET in secret) == ("https://h.example/r.git", True)
+    assert hosts.apart("https://h.example/r.git") == ("https://h.example/r.git", "")
+    monkeypatch.setattr(hosts, "is_url", lambda origin: False)
+    repo = hosts.Repo(home_town.root / "rigs" / "x.git", origin, "main")
+    repo.init()
+    with pytest.raises(Unreachable):
+        repo.fetch()
+    repo.reach_by(f"file://{home_town.origin}")
+    assert repo.fetch() == home_town.main()
+    hosts.check_rig(origin, "main", f"file://{home_town.origin}")
+    assert (home_town.root / "rigs" / "x.address").stat().st_mode & 0o777 == 0o600
+    repo.reach_by("")
+    with pytest.raises(Unreachable):
+        repo.fetch()
 
 
 def test_a_rig_whose_main_is_checked_out_is_refused(home_town):

@@ -702,6 +702,56 @@ def test_the_commands_hand_in_show_and_check(poster: User, repo: Path, tmp_path:
     assert poster.wl("evidence", "check", item, "--repo", str(tmp_path / "none")).code == 4
 
 
+def test_a_secret_in_an_address_reaches_no_row_signature_or_message(poster: User, repo: Path, tmp_path: Path) -> None:
+    secret, at_host = "S3cretTokenOfBob", "https://bob:S3cretTokenOfBob@h.example/r"
+    git(repo, "config", "remote.origin.url", f"{at_host}.git")
+    report = tmp_path / "report.json"
+    told = []
+
+    def finish(*words: str, about: str = "Do it") -> dict[str, Any]:
+        item = poster.json("post", "--title", "Do it", "--description", about)["item"]["id"]
+        poster.ok("claim", item)
+        if words[0] == "orders":
+            report.write_text(json.dumps({
+                "wanted_id": item, "outcome": "landed", "repo": at_host, "base": "a" * 40, "head": "b" * 40,
+                "changes_sha256": "c" * 64, "schema_version": 2,
+                "gates": [{"argv": ["fetch", at_host], "exit": 0, "log_sha256": "0" * 64}],
+            }))  # fmt: skip
+        done = poster.wl(words[0], *([] if words[0] == "orders" else [item]), *words[1:]).ok()
+        shown = poster.json("evidence", "show", item)
+        told.extend([done.out, done.err, poster.ok("status", item), json.dumps(shown)])
+        assert poster.wl("verify", "completion", shown["completion"]["id"]).code == 0
+        return dict(shown["manifest"])
+
+    assert (
+        finish("done", "--evidence", f"{at_host}/pull/7?token={secret}&w=1")["uri"] == "https://h.example/r/pull/7?w=1"
+    )
+    assert finish("done", "--evidence", f"see {at_host}", about=f"clone {at_host}")["kind"] == "text"
+    by_path = finish(
+        "done", "--repo", str(repo), "--base", "main", "--head", "work", "--evidence", f"ssh://git:{secret}@h.example/r"
+    )
+    assert (by_path["repo"], by_path["uri"]) == ("https://h.example/r.git", "ssh://git@h.example/r")
+    by_report = finish("orders", "report", str(report))
+    assert (by_report["repo"], by_report["gates"][0]["argv"]) == (
+        "https://h.example/r",
+        ["fetch", "https://h.example/r"],
+    )
+    item = poster.json("post", "--title", "Do it")["item"]["id"]
+    poster.ok("claim", item)
+    wrong = [["--repo", one, "--base", "a", "--head", "b"] for one in (
+        at_host, f"ssh://bob:{secret}@h.example/r", f"bob:{secret}@h.example:r")]  # fmt: skip
+    for words in (*wrong, ["--evidence", f"https://h.example/r?token={secret}", "--fetch"]):
+        for how in ([], ["--json"]):
+            refused = poster.wl("done", item, *words, *how)
+            assert refused.code
+            told += [refused.out, refused.err]
+    with at(poster) as node:
+        for table, column in (("completions", "evidence"), ("wanted", "description"), ("wl_attestations", "payload")):
+            rows = node.db.at("main").rows(f"SELECT {column} AS said FROM {table}")
+            told += [str(row["said"]) for row in rows]
+    assert not [one for one in told if secret in one]
+
+
 def test_a_completion_that_is_still_a_proposal_can_be_checked_by_its_worker(world: World, tmp_path: Path) -> None:
     poster = world.create()
     item = poster.json("post", "--title", "Do it")["item"]["id"]

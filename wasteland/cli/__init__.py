@@ -267,23 +267,24 @@ def _cut(text: str) -> str:
 
 def report(error: WastelandError, as_json: bool) -> int:
     """Print an error where it belongs; its exit code."""
-    from wasteland.text import show
+    from wasteland.text import masked, show
 
+    message, hint = masked(error.message), masked(error.hint or "")
     if as_json:
         import json
 
         found: dict[str, Any] = {
-            "code": error.code, "message": error.message, "retryable": error.retryable, "exit_code": error.exit_code,
+            "code": error.code, "message": message, "retryable": error.retryable, "exit_code": error.exit_code,
         }  # fmt: skip
-        if error.hint:
-            found["hint"] = error.hint
+        if hint:
+            found["hint"] = hint
         if error.about:
-            found["about"] = error.about
+            found["about"] = masked(error.about)
         stream, text = sys.stdout, json.dumps({"schema_version": 1, "error": found}) + "\n"
     else:
-        stream, text = sys.stderr, f"wl: {_cut(show(error.message))}\n"
-        if error.hint:
-            text += f"  Hint: {_cut(show(error.hint))}\n"
+        stream, text = sys.stderr, f"wl: {_cut(show(message))}\n"
+        if hint:
+            text += f"  Hint: {_cut(show(hint))}\n"
     try:
         stream.write(text)
         stream.flush()

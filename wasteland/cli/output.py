@@ -13,7 +13,7 @@ import click
 from wasteland.cli import READING, discard
 from wasteland.errors import Unwritten
 from wasteland.local.steps import step
-from wasteland.text import show, show_lines
+from wasteland.text import masked, show, show_lines
 
 if TYPE_CHECKING:
     from wasteland.local.config import Paths
@@ -74,7 +74,7 @@ class Out:
     def say(self, text: str, indent: str = "  ") -> None:
         """Progress; nothing depends on whether it can be written."""
         try:
-            sys.stderr.write(f"{indent}{show(text)}\n")
+            sys.stderr.write(f"{indent}{show(masked(text))}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             discard(2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from wasteland.addresses import without_secrets
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.evidence import fetch, repository
 from wasteland.evidence.fetch import Reach
@@ -49,8 +50,10 @@ def make(
 
     Of a file or commits, where they are given; else of `text`: a commit's URL
     names its commit, other words stand for themselves.  With `load`, what a
-    URL leads to is looked at now, and signed.
+    URL leads to is looked at now, and signed.  Addresses lose what is secret in
+    them before anything is asked, so that what is signed is what others find.
     """
+    text = None if text is None else without_secrets(text)
     if file is not None and commits is not None:
         raise Usage("give a file or commits, not both")
     if text is not None and (file or commits or load) and not line(text):

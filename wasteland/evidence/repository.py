@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wasteland.addresses import without_secrets
 from wasteland.errors import Misconfigured, NotFound, Refused, Unreachable, Usage
 from wasteland.evidence import fetch
 from wasteland.evidence.fetch import Reach
@@ -69,10 +70,10 @@ def named(text: str, reach: Reach) -> Source:
 def public_name(source: Source, scratch: Scratch) -> str:
     """How others are told of a repository: its URL, or its folder's name; a path of this machine stays here."""
     if source.pin:
-        return source.origin
+        return without_secrets(source.origin)
     folder = Path(source.origin)
     url = scratch.origin_of(folder) or ""
     found = HTTPS.match(url) or SSH.match(url)
     if found and line(f"https://{found[1]}/{found[2]}"):
-        return f"https://{found[1]}/{found[2]}"
+        return without_secrets(f"https://{found[1]}/{found[2]}")
     return folder.name if line(folder.name) else "repository"

@@ -47,12 +47,12 @@ def post(node: Node, fields: dict[str, Any], *, push: bool = True) -> Outcome:
 
 
 def checked_fields(fields: dict[str, Any], *, new: bool) -> None:
-    """Refuse what may not be on the board: Usage with one sentence."""
+    """Refuse what may not be on the board, with a sentence (Usage); texts stay in `fields` as they may be stored."""
     if new and not (fields.get("title") or "").strip():
         raise Usage("the title must not be empty")
     for name in ("title", "description", "project"):
         if fields.get(name) is not None:
-            checked(fields[name], name)
+            fields[name] = checked(fields[name], name)
     _tags(fields.get("tags") or [], "tags")
     _one_of(fields.get("type"), TYPES, "type")
     _one_of(fields.get("effort_level"), EFFORTS, "effort")
@@ -146,7 +146,7 @@ def close(node: Node, text: str, *, push: bool = True) -> Outcome:
 def reject(node: Node, text: str, reason: str | None = None, *, push: bool = True) -> Outcome:
     """Send an item in review back to its claimer; the reason stays in its history."""
     if reason:
-        checked(reason, "reason")
+        reason = checked(reason, "reason")
 
     def act(db: Database, item: Item) -> None:
         _write(node, db, item, "reject", {"evidence_url": None})
@@ -175,7 +175,7 @@ def done(
 
     if not evidence.strip():
         raise Usage("the evidence must not be empty")
-    checked(evidence, "evidence")
+    evidence = checked(evidence, "evidence")
     facts = manifest or text_manifest(evidence)
 
     def act(db: Database, item: Item) -> None:

@@ -41,7 +41,7 @@ def create(
     home = binary.dolt_home(where.data)
     who = person(handle or org, display_name, email, home)
     if title is not None:
-        checked(title, "title")
+        title = checked(title, "title")
     spot = Place("file", "") if local_only and not (remote_base or hub) else place(where, upstream, remote_base, hub)
     with alone(where, upstream):
         if upstream in configuration.joined(where):

@@ -42,7 +42,8 @@ class Answer:
 
 def comment(node: Node, what: str, text: str) -> Answer:
     """Write under a pull request.  Usage where there is nothing to say, NotFound where there is no such one."""
-    if not checked(text, "message").strip():
+    text = checked(text, "message")
+    if not text.strip():
         raise Usage("there is nothing to say: the comment is empty")
     pull = numbered(node, what)
     need_hub(node).comment(node.config.org, node.config.db, pull.number, node.handle, text)
@@ -109,7 +110,7 @@ def _need_reviewer(node: Node) -> None:
 
 
 def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
-    checked(text, "message")
+    text = checked(text, "message")
     at = node.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     number = found.pull.number if found.pull else None
     verdict = Verdict(kind, named(node, found), found.head, node.handle, at, text, number)

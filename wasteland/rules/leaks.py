@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from wasteland.addresses import TOKENS
 from wasteland.errors import Misconfigured
 from wasteland.models import JSON_COLUMNS, loaded
 from wasteland.text import INVISIBLE, show
@@ -39,15 +40,7 @@ SECRETS = tuple(
     for kind, text in (
         ("private key", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY"),
         ("private key", r'"d"\s{0,9}:\s{0,9}"[A-Za-z0-9_-]{40,100}"'),
-        ("AWS key", r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
-        ("GitHub token", r"(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{16,255}"),
-        ("GitHub token", r"(?<![A-Za-z0-9])github_pat_[A-Za-z0-9_]{16,255}"),
-        ("GitLab token", r"(?<![A-Za-z0-9])glpat-[A-Za-z0-9_-]{16,255}"),
-        ("Slack token", r"(?<![A-Za-z0-9])xox[a-z]-[A-Za-z0-9-]{10,255}"),
-        ("DoltHub token", r"(?<![A-Za-z0-9])dhat\.v1\.[A-Za-z0-9._-]{8,255}"),
-        ("API key", r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,255}"),
-        ("API key", r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,60}"),
-        ("JSON web token", r"eyJ[A-Za-z0-9_-]{6,4096}\.eyJ[A-Za-z0-9_-]{2,4096}"),
+        *TOKENS,
         ("credential in a URL", r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/@:]{0,255}:[^\s/@]{1,255}@"),
     )
 )

@@ -82,6 +82,11 @@ def apart(origin: str) -> tuple[str, str]:
     return plain, origin if plain != origin else ""
 
 
+def called(origin: str) -> str:
+    """What others are told of a rig's repository: its URL, or its folder's name; a path of this machine stays here."""
+    return origin if is_url(origin) else Path(origin).name
+
+
 def _env(origin: str, secret: str) -> dict[str, str]:
     settings = CONFIG | ({f"url.{secret}.insteadOf": origin} if secret else {})
     made = dict(ENV, GIT_ALLOW_PROTOCOL="https" if is_url(origin) else "file", GIT_CONFIG_COUNT=str(len(settings)))

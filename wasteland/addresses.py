@@ -35,6 +35,7 @@ NAMES = re.compile(
 )
 SHORT_NAMES = frozenset({"auth", "key", "pass", "pwd", "pw", "sas", "sid", "sig"})
 MATRIX = re.compile(r";([A-Za-z0-9_.-]{1,64})=[^;/?#]*")
+FILE = re.compile(r"(?<![A-Za-z0-9+.-])(?:git\+)?file:(/[^\s#?\"'<>]*)([^\s\"'<>]*)", re.IGNORECASE)
 TAIL = re.compile(r"[)\]>}'\",.;:!]*\Z")
 NESTED = 3  # an address in the query of an address, and so on
 
@@ -49,6 +50,16 @@ def without_secrets(text: str, mark: str = "", depth: int = NESTED) -> str:
     if "//" not in text and "@" not in text:
         return text
     return ADDRESS.sub(lambda found: _address(found, mark, depth), text)
+
+
+def without_places(text: str) -> str:
+    """`text` with addresses of files, which name folders of one machine, cut to the last part: `r.git#main`."""
+    return FILE.sub(lambda found: last_part(found[1]) + found[2], text)
+
+
+def last_part(path: str) -> str:
+    """The name at the end of a path; `repository` where there is none."""
+    return path.rstrip("/").rpartition("/")[2] or "repository"
 
 
 def _address(found: re.Match[str], mark: str, depth: int) -> str:

@@ -14,7 +14,7 @@ import re
 from dataclasses import asdict, field
 from typing import Any
 
-from wasteland.addresses import without_secrets
+from wasteland.addresses import last_part, without_places, without_secrets
 from wasteland.errors import Usage
 from wasteland.text import show
 from wasteland.values import dataclass
@@ -91,13 +91,19 @@ class WorkReport:
         unused = {name for version, name in DIGESTS.items() if version != self.schema_version}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
-    def manifest(self) -> dict[str, Any]:
-        """The evidence manifest that the worker signs (kind git); it is for all, so no address in it holds a secret."""
-        repo = without_secrets(self.repo)
+    def manifest(self, *, paths: bool = False) -> dict[str, Any]:
+        """The evidence manifest that the worker signs (kind git).
+
+        It is for all: no address in it holds a secret, and of a repository on
+        the worker's machine it has the name, or with `paths` the path.
+        """
+        repo, uri = without_secrets(self.repo), without_secrets(self.uri)
+        if not paths:
+            repo, uri = (without_places(last_part(one) if one.startswith("/") else one) for one in (repo, uri))
         made: dict[str, Any] = {
             "v": 1,
             "kind": "git",
-            "uri": without_secrets(self.uri) or f"{repo}#{self.head}",
+            "uri": uri or f"{repo}#{self.head}",
             "repo": repo,
             "base": self.base,
             "head": self.head,

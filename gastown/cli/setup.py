@@ -61,7 +61,9 @@ def _argv(text: str, what: str) -> list[str]:
 @click.option("--bind", "binds", multiple=True, metavar="PATH", help="A folder that boxes may read.")
 @click.option("--allow", multiple=True, type=click.Choice(queue.KINDS), help="Surprising paths that may land.")
 @click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 20), help="Until a bead is stuck.")
-@click.option("--public", metavar="URL", help="What evidence calls the repository; else REPOSITORY.")
+@click.option(
+    "--public", metavar="WORDS", help="What evidence calls the repository; else its URL, or its folder's name."
+)
 @as_json
 @click.pass_obj
 def add(
@@ -91,7 +93,7 @@ def add(
         made = Rig(
             name=name,
             origin=origin,
-            public=without_secrets(public or origin),
+            public=without_secrets(public or git.called(origin)),
             branch=check_branch(branch),
             agent=_argv(agent, "agent"),
             gates=[_argv(gate, "gate") for gate in gates],

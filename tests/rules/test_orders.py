@@ -58,6 +58,18 @@ def test_the_manifest_names_what_the_host_measured():
 
 
 @pytest.mark.parametrize(
+    "place", ["/home/ada/r.git", "file:///home/ada/r.git", "/home/ada/r.git/", "git+file:///srv/r.git"]
+)
+def test_a_path_of_the_workers_machine_is_published_on_request_only(place):
+    report = parse_report(json.dumps(REPORT | {"repo": place, "uri": ""}))
+    assert (report.manifest()["repo"], report.manifest()["uri"]) == ("r.git", f"r.git#{'1' * 40}")
+    assert report.manifest(paths=True)["repo"] == place
+    named = parse_report(json.dumps(REPORT | {"repo": "/", "uri": f"{place}#main"})).manifest()
+    assert named["repo"] == "repository"
+    assert "/" not in named["uri"]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"changes_sha256": ""}, {"patch_sha256": "2" * 64}, {"schema_version": 1}, {"schema_version": 3},

@@ -139,6 +139,13 @@ def test_a_secret_in_an_address_is_told_to_nobody(home_town):
     assert not [one for one in said if SECRET in one]
 
 
+def test_evidence_has_the_name_of_a_local_repository_and_its_path_on_request_only(home_town):
+    add = ("--agent", "a", "--gate", "b", "--budget", "1m", "--json")
+    path = str(home_town.origin)
+    assert json.loads(home_town.gt("rig", "add", "p", path, *add).stdout)["rig"]["public"] == home_town.origin.name
+    assert json.loads(home_town.gt("rig", "add", "q", path, "--public", path, *add).stdout)["rig"]["public"] == path
+
+
 def test_an_origin_with_a_secret_is_reached_by_it_and_called_without_it(home_town, monkeypatch):
     """The address that git goes to is of a folder, in place of a host with a password."""
     origin, secret = hosts.apart(f"https://bob:{SECRET}@h.example/r.git")

@@ -752,6 +752,35 @@ def test_a_secret_in_an_address_reaches_no_row_signature_or_message(poster: User
     assert not [one for one in told if secret in one]
 
 
+def test_paths_of_this_machine_are_published_on_request_only(
+    poster: User, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(text: str, **given: Any) -> str:
+        return evidence.make(text, reach=NOWHERE, **given)[0]
+
+    monkeypatch.setenv("HOME", str(repo.parent / "home"))
+    notes = repo.parent / "home" / "notes.txt"
+    notes.parent.mkdir()
+    notes.touch()
+    head = git(repo, "rev-parse", "work")
+    assert of(f"file://{repo}#{head}") == f"project#{head}"
+    assert of(f"{repo}#work and (file://{repo}), {notes}") == "project#work and (project), notes.txt"
+    for text in (f"see https://h.example{repo}", "run /bin/sh", f"{repo}/a.txt", "/ or //"):
+        assert of(text) == text
+    assert of(f"in {repo}", paths=True) == f"in {repo}"
+    given = Commits(str(repo), "main", "work")
+    assert of("x", commits=given, paths=True) == "x"
+    _, manifest = evidence.make(None, commits=given, paths=True, reach=NOWHERE)
+    assert (manifest["repo"], manifest["uri"]) == (str(repo), f"{repo}#{head}")
+
+    for words, shown in ((["--publish-paths"], f"file://{repo}"), ([], "project")):
+        item = poster.json("post", "--title", "Do it")["item"]["id"]
+        poster.ok("claim", item)
+        made = poster.json("done", item, "--evidence", f"file://{repo}", *words)
+        assert made["completion"]["evidence"] == shown
+        assert poster.json("evidence", "show", item)["signed"]
+
+
 def test_a_completion_that_is_still_a_proposal_can_be_checked_by_its_worker(world: World, tmp_path: Path) -> None:
     poster = world.create()
     item = poster.json("post", "--title", "Do it")["item"]["id"]

@@ -180,6 +180,7 @@ def unclaim_command(out: Out, wanted_id: str, no_push: bool) -> None:
 @click.option("--base", help="The commit or branch that the work starts from.")
 @click.option("--head", help="The commit or branch that the work ends at.")
 @click.option("--fetch", is_flag=True, help="Fetch what the evidence's URL leads to, and sign its digest.")
+@click.option("--publish-paths", is_flag=True, help="Leave paths of this machine as they are, not only their names.")
 @no_push
 @verb
 def done_command(out: Out, wanted_id: str, evidence: str | None, no_push: bool, **given: Any) -> None:
@@ -196,7 +197,15 @@ def done_command(out: Out, wanted_id: str, evidence: str | None, no_push: bool, 
 
 
 def _evidence(
-    out: Out, text: str | None, *, file: str | None, repo: str | None, base: str | None, head: str | None, fetch: bool
+    out: Out,
+    text: str | None,
+    *,
+    file: str | None,
+    repo: str | None,
+    base: str | None,
+    head: str | None,
+    fetch: bool,
+    publish_paths: bool,
 ) -> tuple[str, dict[str, Any]]:
     """The evidence that the options name, and its manifest."""
     from pathlib import Path
@@ -207,8 +216,9 @@ def _evidence(
     if commits is None and (repo or base or head):
         raise Usage("--repo, --base and --head go together")
     return evidence.make(
-        text, file=Path(file) if file else None, commits=commits, load=fetch, reach=evidence.reach_of(out.node)
-    )
+        text, file=Path(file) if file else None, commits=commits, load=fetch, paths=publish_paths,
+        reach=evidence.reach_of(out.node),
+    )  # fmt: skip
 
 
 def _completion_lines(made: Any) -> list[str]:

@@ -30,9 +30,10 @@ def next_order(out: Out, wanted_id: str | None) -> None:
 
 @orders_command.command("report")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--publish-paths", is_flag=True, help="Say the repository's path on this machine too, not only its name.")
 @click.option("--no-push", is_flag=True, help="Keep the change on this machine for now.")
 @verb
-def report_order(out: Out, file: str, no_push: bool) -> None:
+def report_order(out: Out, file: str, publish_paths: bool, no_push: bool) -> None:
     """Submit the completion that the work report FILE (or - for stdin) describes.
 
     A report that was submitted before is found and not submitted again.
@@ -49,7 +50,7 @@ def report_order(out: Out, file: str, no_push: bool) -> None:
         raise Refused(
             f"{report.wanted_id} did not land ({report.outcome}); nothing is submitted", about=report.wanted_id
         )
-    manifest = report.manifest()
+    manifest = report.manifest(paths=publish_paths)
     known = browse.status(out.node, report.wanted_id)
     if known.completion and known.completion.evidence == manifest["uri"] and known.item.status != "claimed":
         propose.need_offered(out.node, known.item.id)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from wasteland.addresses import without_secrets
+from wasteland.addresses import last_part, without_places, without_secrets
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.evidence import fetch, repository
 from wasteland.evidence.fetch import Reach
@@ -28,6 +28,7 @@ UNCUT = "git fetch --unshallow there first, or name a whole copy with --repo"
 # Pages of code hosts; only the last group differs between them: /commit/, /-/commit/, /commits/.
 PROJECT = r"(https://[a-zA-Z0-9.:-]+/[\w.~-]+(?:/[\w.~-]+)+?)(?:/-)?"
 COMMIT = re.compile(PROJECT + r"/commits?/([0-9a-f]{40})/?\Z", re.ASCII)
+PATH = re.compile(r"(?<![^\s\"'(\[<=])/[^\s\"'<>()\[\]#?*|;,]+")
 PULL = re.compile(PROJECT + r"/(pulls?|merge_requests)/([0-9]{1,9})(?:/.*)?\Z", re.ASCII)
 
 
@@ -44,22 +45,29 @@ class Commits:
 
 
 def make(
-    text: str | None, *, file: Path | None = None, commits: Commits | None = None, load: bool = False, reach: Reach
+    text: str | None,
+    *,
+    file: Path | None = None,
+    commits: Commits | None = None,
+    load: bool = False,
+    paths: bool = False,
+    reach: Reach,
 ) -> tuple[str, Manifest]:
     """The text of a completion's evidence, and the manifest to sign.
 
     Of a file or commits, where they are given; else of `text`: a commit's URL
     names its commit, other words stand for themselves.  With `load`, what a
     URL leads to is looked at now, and signed.  Addresses lose what is secret in
-    them before anything is asked, so that what is signed is what others find.
+    them before anything is asked, so that what is signed is what others find; places of this machine are cut to
+    their names, unless `paths` says that they are for others too.
     """
-    text = None if text is None else without_secrets(text)
+    text = None if text is None else without_secrets(text if paths else _without_places(text))
     if file is not None and commits is not None:
         raise Usage("give a file or commits, not both")
     if text is not None and (file or commits or load) and not line(text):
         raise Usage("beside a file, commits or --fetch the evidence must be one line that says where it is")
     if commits is not None:
-        manifest = of_commits(commits, text, reach)
+        manifest = of_commits(commits, text, reach, paths=paths)
     elif file is not None:
         digest, size = digested(file)
         uri = text or f"sha256:{digest}#{quote(file.name[:200], safe='')}"
@@ -69,6 +77,20 @@ def make(
     else:
         manifest = _loaded(text, reach) if load else _as_it_is(text)
     return text or str(manifest["uri"]), manifest
+
+
+def _without_places(text: str) -> str:
+    """`text` without the folders of addresses of files, of what is in the user's home, and of repositories here."""
+    return PATH.sub(lambda found: last_part(found[0]) if _ours(Path(found[0])) else found[0], without_places(text))
+
+
+def _ours(path: Path) -> bool:
+    try:
+        home = Path.home().resolve()
+        inside = home != Path("/") and path.resolve().is_relative_to(home)
+        return path.exists() and (inside or (path / ".git").exists() or (path / "objects").is_dir())
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def digested(file: Path) -> tuple[str, int]:
@@ -116,7 +138,7 @@ def _of_pull(text: str, repo: str, word: str, number: str, reach: Reach) -> Mani
     return url_manifest(uri=text, repo=repo, head=listed[ref])
 
 
-def of_commits(commits: Commits, text: str | None, reach: Reach) -> Manifest:
+def of_commits(commits: Commits, text: str | None, reach: Reach, *, paths: bool = False) -> Manifest:
     """The manifest of a range; Refused where its base does not come before its head."""
     from wasteland.evidence import gitread
 
@@ -128,7 +150,7 @@ def of_commits(commits: Commits, text: str | None, reach: Reach) -> Manifest:
         base = _commit(scratch, commits.base) if commits.base else _parent(scratch, head)
         _need_range(scratch, base, head)
         digest = scratch.changes_sha256(base, head)
-        repo = repository.public_name(source, scratch)
+        repo = source.origin if paths and not source.pin else repository.public_name(source, scratch)
     return git_manifest(uri=text or f"{repo}#{head}", repo=repo, base=base, head=head, changes_sha256=digest)
 
 

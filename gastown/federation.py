@@ -18,7 +18,7 @@ from typing import Any
 from gastown.errors import NotFound, Refused, Unreachable
 from gastown.models import Bead, Hold, Merge, Phase, Rig, Sandbox
 from gastown.shim import write_over
-from gastown.text import without_secrets
+from gastown.text import reason, without_secrets
 from gastown.town import Town
 from wasteland import orders
 from wasteland.orders import WorkOrder, WorkReport
@@ -43,8 +43,8 @@ def _wl(*argv: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(f"the node did not answer: {error}", hint="set WL to the wl program", about="wl") from error
     if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        said = lines[0] if lines else f"exit code {done.returncode}"
+        sentence = next((line for line in done.stderr.splitlines() if line.startswith("wl: ")), done.stderr)
+        said = reason(sentence, f"exit code {done.returncode}")
         raise Unreachable(f"wl {argv[0]} {argv[1]} failed: {said}", about="wl")
     return done.stdout
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gastown.errors import Misconfigured, Refused, TownError, Unreachable, Usage
 from gastown.queue import Change
-from gastown.text import masked, without_secrets
+from gastown.text import reason, without_secrets
 
 TIMEOUT = 600
 HEX40 = re.compile(r"[0-9a-f]{40}\Z")
@@ -131,7 +131,7 @@ def check_rig(origin: str, branch: str, secret: str = "") -> None:
     """
     found = _run(["ls-remote", "--symref", "--", origin, "HEAD", f"refs/heads/{branch}"], origin, secret=secret)
     if found.returncode:
-        raise Unreachable(f"the repository cannot be read: {_last(found)}", about=origin)
+        raise Unreachable(f"the repository cannot be read: {_why(found)}", about=origin)
     text = found.stdout.decode("utf-8", "replace")
     if f"\trefs/heads/{branch}\n" not in text:
         raise Refused(f"the repository has no branch {branch}", hint="commit something to it first", about=origin)
@@ -144,9 +144,8 @@ def check_rig(origin: str, branch: str, secret: str = "") -> None:
         )
 
 
-def _last(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return masked(lines[-1]) if lines else f"git ended with {done.returncode}"
+def _why(done: subprocess.CompletedProcess[bytes]) -> str:
+    return reason(done.stderr.decode("utf-8", "replace"), f"git ended with {done.returncode}")
 
 
 class Repo:
@@ -185,7 +184,7 @@ class Repo:
     def _ok(self, *argv: str, given: bytes = b"", **env: str) -> str:
         done = self._git(*argv, given=given, **env)
         if done.returncode:
-            raise TownError(f"git {argv[0]} failed: {_last(done)}", about=str(self.path))
+            raise TownError(f"git {argv[0]} failed: {_why(done)}", about=str(self.path))
         return done.stdout.decode("utf-8", "surrogateescape").strip()
 
     def init(self) -> None:
@@ -198,7 +197,7 @@ class Repo:
         spec = f"+refs/heads/{self.branch}:refs/heads/{self.branch}"
         done = self._git("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", self.origin, spec)
         if done.returncode:
-            raise Unreachable(f"the rig's repository cannot be fetched: {_last(done)}", about=self.origin)
+            raise Unreachable(f"the rig's repository cannot be fetched: {_why(done)}", about=self.origin)
         return self._ok("rev-parse", "--verify", f"refs/heads/{self.branch}^{{commit}}")
 
     def keep(self, name: str, commit: str) -> None:
@@ -244,7 +243,7 @@ class Repo:
         if done.returncode == 1:
             return Merged(None, lines[1:])
         if done.returncode or not lines:
-            return Merged(None, [_last(done)])
+            return Merged(None, [_why(done)])
         stamped = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
         parents = ["-p", base, "-p", head]
         return Merged(self._ok("commit-tree", lines[0], *parents, "-F", "-", given=message.encode(), **stamped))
@@ -272,7 +271,7 @@ class Repo:
         """What git prints for `flags` of two commits, byte for byte."""
         done = self._git(*flags, base, head)
         if done.returncode:
-            raise TownError(f"git {flags[0]} failed: {_last(done)}", about=str(self.path))
+            raise TownError(f"git {flags[0]} failed: {_why(done)}", about=str(self.path))
         return done.stdout
 
     def push(self, old: str, new: str) -> bool:
@@ -290,4 +289,4 @@ class Repo:
         if self.fetch() != old:
             return False
         said = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if line.startswith("!")]
-        raise Refused(f"the rig's repository did not take the merge: {said[0] if said else _last(done)}")
+        raise Refused(f"the rig's repository did not take the merge: {said[0] if said else _why(done)}")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gastown import probe, shim
+from gastown.text import reason
 
 NOBODY = 65534
 PROBE_TIMEOUT = 20.0
@@ -217,8 +218,7 @@ def _probe(box: Box, runs: Path) -> list[str]:
 
 def _judged(done: shim.Ending, said: str, place: Path) -> list[str]:
     if done.exit or not (place / "work" / "written").exists():
-        lines = said.strip().splitlines()
-        return [f"a box does not start here: {lines[-1] if lines else f'it ended with {done.exit}'}"]
+        return [f"a box does not start here: {reason(said, f'it ended with {done.exit}')}"]
     try:
         could = json.loads(said.strip().splitlines()[-1])
     except (ValueError, IndexError):

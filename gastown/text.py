@@ -7,6 +7,6 @@ package: one set of rules for hostile characters is enough.
 from __future__ import annotations
 
 from wasteland.addresses import without_secrets
-from wasteland.text import masked, show, show_lines
+from wasteland.text import masked, reason, show, show_lines
 
-__all__ = ["masked", "show", "show_lines", "without_secrets"]
+__all__ = ["masked", "reason", "show", "show_lines", "without_secrets"]

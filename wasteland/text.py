@@ -25,6 +25,25 @@ CAPS = {
     "display_name": 255,
     "owner_email": 255,
 }
+REASON = 300  # characters of a program's words that are repeated
+# Of what programs, git and dolt above all, say when they fail.
+ERROR = re.compile(r"(?:remote: *)?(?:(?:fatal|error|panic): |ERROR\b|! ?\[)|.*\blevel=(?:fatal|error|panic)\b")
+REPEATS = re.compile(
+    r"Could not read from remote repository|remote end hung up|early EOF|unexpected disconnect|protocol error"
+    r"|expected flush|failed to push some refs|invalid index-pack output|index-pack failed|unpack-objects failed"
+    r"|fetch-pack: |unpack failed|did not send all necessary objects|aborting due to possible repository corruption"
+)
+WARNING = re.compile(r"(?:remote: *)?warning:|.*\blevel=warning\b", re.IGNORECASE)
+ADVICE = re.compile(
+    r"(?:remote: *)?(?:hint:|Please (?:make sure|tell me)|and the repository exists|\*\*\*|\(see |usage:|or: |To |Try )"
+    r"|.*\blevel=(?:info|debug)\b|Use '--'|'git <command>|git config --global|dolt config --global|Run$",
+    re.IGNORECASE,
+)
+USAGE = re.compile(r" *(?:usage:|or: )", re.IGNORECASE)
+NOISE = re.compile(
+    r"(?:remote: *)?(?:Enumerating|Counting|Compressing|Receiving|Resolving|Writing|Unpacking|Total|Delta) "
+    r"|remote: *\Z|cloning |Cloning into|Processed |.*latest released|Everything up-to-date"
+)
 MANY_LINES = frozenset({"description", "evidence", "message", "reason"})
 
 # Characters that draw nothing or turn the direction of what follows them.
@@ -86,6 +105,46 @@ def show(value: object) -> str:
 def masked(text: str) -> str:
     """A text that may hold addresses, with `…` for the user names, passwords and tokens in them."""
     return without_secrets(text, "…")
+
+
+def reason(output: str, otherwise: str = "it said nothing", *, newest: bool = False) -> str:
+    """The line of a program's complaints that says why it failed, safe to print and without secrets; else `otherwise`.
+
+    What a program says last is often advice, usage, or that something failed
+    which it has explained before.  An error that explains comes first, then a
+    plain line, an error that only repeats, a warning, a hint; of equals the
+    first, or in a log the `newest`.
+    """
+    lines = _said(output)
+    if newest:
+        lines.reverse()
+    ranks = [_rank(line) for line in lines]
+    return masked(show(lines[ranks.index(min(ranks))][:REASON])) if lines else otherwise
+
+
+def _said(output: str) -> list[str]:
+    """The lines of an output that say something, as a terminal leaves them: no progress, no options after usage."""
+    found: list[str] = []
+    skipping = False
+    for whole in output.split("\n"):
+        line = whole.rstrip("\r").rpartition("\r")[2]
+        if not line.strip():
+            skipping = False
+        elif USAGE.match(line) and found:
+            skipping = True
+        elif (not skipping or ERROR.match(line.strip())) and not NOISE.match(line.strip()):
+            found.append(line.strip())
+    return found
+
+
+def _rank(line: str) -> int:
+    if ADVICE.match(line):
+        return 4
+    if WARNING.match(line):
+        return 3
+    if REPEATS.search(line):
+        return 2
+    return 0 if ERROR.match(line) else 1
 
 
 def show_lines(value: str, indent: str) -> str:

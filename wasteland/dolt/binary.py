@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasteland.errors import Misconfigured, Unreachable, WastelandError
-from wasteland.text import masked, show
+from wasteland.text import reason, show
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess, Popen
@@ -228,7 +228,7 @@ def run(
         raise
     if check and process.returncode:
         kind = Unreachable if args[0] in REMOTE else WastelandError
-        raise kind(f"{what} failed: {_reason(err) or _reason(out) or 'it said nothing'}", about=args[0])
+        raise kind(f"{what} failed: {reason(err, '') or reason(out)}", about=args[0])
     return subprocess.CompletedProcess([program, *args], process.returncode, out, err)
 
 
@@ -239,12 +239,3 @@ def _end(process: Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-
-
-def _reason(output: str) -> str:
-    """The first line of Dolt's words that is a message: not its progress, not its look for news."""
-    for line in output.replace("\r", "\n").splitlines():
-        words = line.strip()
-        if words and not words.startswith(("cloning ", "Processed ")) and "latest released" not in words:
-            return masked(show(words))[:300]
-    return ""

@@ -18,10 +18,12 @@ from wasteland.dolt import binary
 from wasteland.dolt.driver import err
 from wasteland.dolt.server import Server, private
 from wasteland.errors import Unreachable, WastelandError
+from wasteland.text import reason
 
 ACCOUNTS = ("root", "node", "sync")
 START_TIMEOUT = 60.0
 ORPHAN_TIMEOUT = 10.0
+LOG = 65_536  # characters of its end that are looked at
 KEEPERS: list[subprocess.Popen[bytes]] = []  # started by this process and left running; the ended ones are reaped
 
 CONFIG = """\
@@ -203,12 +205,12 @@ def serves(pid: int, folder: Path) -> bool:
 
 
 def last_words(folder: Path) -> str:
-    """The end of a server's log."""
+    """What a server's log says of why it ended."""
     try:
-        lines = (folder / "server.log").read_text(errors="replace").strip().splitlines()
+        said = (folder / "server.log").read_text(errors="replace")[-LOG:]
     except OSError:
-        lines = []
-    return lines[-1][:300] if lines else "it said nothing"
+        said = ""
+    return reason(said, newest=True)
 
 
 def _alive(pid: int) -> bool:

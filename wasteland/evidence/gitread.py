@@ -22,7 +22,7 @@ from pathlib import Path
 from wasteland.errors import Misconfigured, Refused, Unreachable
 from wasteland.local import config as configuration
 from wasteland.orders import CHANGES, changes_sha256
-from wasteland.text import show
+from wasteland.text import reason, show
 from wasteland.values import dataclass
 
 TIMEOUT = 300  # seconds
@@ -135,9 +135,8 @@ def _run(argv: Sequence[str], folder: Path, source: Source | None = None) -> End
         digest.update(first)
         while chunk := out.read(1 << 20):
             digest.update(chunk)
-        said = err.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
-    last = show(said[-1][:300]) if said else f"git ended with {code}"
-    return Ended(code, first, digest.hexdigest(), last)
+        said = err.read(1 << 16).decode("utf-8", "replace")
+    return Ended(code, first, digest.hexdigest(), reason(said, f"git ended with {code}"))
 
 
 def _wait(argv: Sequence[str], folder: Path, env: dict[str, str], out: int, err: int) -> int:

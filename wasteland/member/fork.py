@@ -25,7 +25,7 @@ from wasteland.member.registration import Person, Say
 from wasteland.node import levelling, roles, signing, standing
 from wasteland.node.node import Node
 from wasteland.rules.lifecycle import handle_key
-from wasteland.text import org_db, show
+from wasteland.text import org_db, reason, show
 
 PARENT = "parent"  # the remote of the parent: fetched from, never pushed to
 SCHEMES = (
@@ -329,6 +329,6 @@ def _git(folder: Path, *words: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"git did not end within 60 s in {folder}", about=str(folder)) from error
     if done.returncode:
-        said = show(done.stderr.decode("utf-8", "replace").strip()[:300])
+        said = reason(done.stderr.decode("utf-8", "replace"))
         raise Misconfigured(f"git refuses {folder}: {said}", about=str(folder))
     return done.stdout.decode("ascii", "replace").strip()

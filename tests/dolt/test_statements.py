@@ -48,6 +48,15 @@ def test_wanted_comes_last_and_a_strange_column_is_refused():
         statements([RowDiff("wanted", None, {"id": "w-1", "a` = 1 --": 2})])
 
 
+def test_a_row_goes_before_another_takes_its_place():
+    event = {"handle": "ada", "seq": 0}
+    rows = [
+        RowDiff("wl_key_events", None, {"event_sha256": "00", **event}),
+        RowDiff("wl_key_events", {"event_sha256": "ff", **event}, None),
+    ]
+    assert [words.split()[0] for words in statements(rows)] == ["DELETE", "INSERT"]
+
+
 def test_what_is_written_is_what_was_meant(tmp_path):
     world = World(tmp_path)
     try:

@@ -23,7 +23,12 @@ ESCAPES = str.maketrans({"\\": "\\\\", "'": "''", "\0": "\\0", "\n": "\\n", "\r"
 
 def statements(rows: Sequence[RowDiff]) -> list[str]:
     """What makes the newer side of each row out of the older one."""
-    return [_statement(row) for row in sorted(rows, key=lambda row: (row.table in LAST, row.table, row.key))]
+    return [_statement(row) for row in sorted(rows, key=_place)]
+
+
+def _place(row: RowDiff) -> tuple[bool, str, bool, str]:
+    """Where in the order a row comes: in its table, what goes is gone before what comes may need its place."""
+    return row.table in LAST, row.table, row.new is not None, row.key
 
 
 def _statement(row: RowDiff) -> str:

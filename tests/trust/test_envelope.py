@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,6 +217,11 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text("abz", max_size=3), json_values, max_size=4))
 def test_what_is_canonical_parses_to_itself(value):
     assert parse(canonical(value)) == value
+
+
+@given(st.dictionaries(st.text("abz", max_size=3), json_values, max_size=4))
+def test_what_is_canonical_is_what_another_program_writes(value):
+    assert canonical(value) == rfc8785.dumps(value)
 
 
 @pytest.mark.parametrize("value", [1.0, 2**53, {"é": 1}, {1: 1}, b"x", "\ud800", {"a": {"\n": 1}}])

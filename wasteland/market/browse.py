@@ -276,15 +276,17 @@ def mine(node: Node) -> dict[str, Any]:
     from wasteland.node import roles, verifying
 
     main, me = node.db.at("main"), node.handle
-    claimed = wanted.listing(main, {"claimed_by": me}, 200)
-    posted = wanted.listing(main, {"posted_by": me}, 200)
+    claimed, in_review = (
+        wanted.listing(main, {"claimed_by": me, "status": state}, 200) for state in ("claimed", "in_review")
+    )
+    asked = wanted.listing(main, {"posted_by": me, "status": "in_review"}, 200)
     return {
         "schema_version": 1,
         "handle": me,
         "roles": sorted(roles.roles_of(node, me)),
-        "claimed": [i.to_json() for i in claimed if i.status in ("claimed", "in_review")],
+        "claimed": [i.to_json() for i in claimed + in_review],
         "branches": [listed.to_json() for listed in browse(node, {}, limit=500) if listed.branch],
-        "to_review": [i.to_json() for i in posted if i.status == "in_review" and i.claimed_by != me],
+        "to_review": [i.to_json() for i in asked if i.claimed_by != me],
         "completed": [c.to_json() for c in completions.by_rig(main, me)],
         "standing": verifying.standing(node, me),
     }

@@ -31,6 +31,7 @@ from wasteland.trust.verified import (
     nothing,
     of_handles,
     read,
+    read_standings,
     scores,
     touched,
     written,
@@ -191,12 +192,12 @@ def verify_all(node: Node) -> list[tuple[str, Report]]:
 
 def standing(node: Node, handle: str) -> dict[str, Any]:
     """What a rig has to show on main; see `Verified.standings`."""
-    return _current(node).standings().get(handle) or nothing(handle)
+    return _standings(node).get(handle) or nothing(handle)
 
 
 def leaderboard(node: Node) -> list[dict[str, Any]]:
     """The standing of every rig that completed something: most verified stamps first, then quality, then name."""
-    found = [one for one in _current(node).standings().values() if one["completions"]]
+    found = [one for one in _standings(node).values() if one["completions"]]
     return sorted(found, key=lambda s: (-s["stamps"]["verified"], -s["scores"].get("quality", 0), s["handle"]))
 
 
@@ -239,16 +240,17 @@ def _remembered(node: Node) -> Verified | None:
     return found if found and node.db.find(found.head) else None
 
 
-def _current(node: Node) -> Verified:
-    """The verdicts on main as it is: those remembered, with what has changed since judged anew."""
-    head, known = node.db.hash_of(MAIN), _remembered(node)
-    if known is not None and known.head == head:
-        return known
+def _standings(node: Node) -> dict[str, dict[str, Any]]:
+    """What each rig has to show on main as it is: as remembered, with what has changed since judged anew."""
+    head, text = node.db.hash_of(MAIN), _memory(node).read()
+    if text and (standings := read_standings(text, head)) is not None:
+        return standings
+    known = _remembered(node)
     found = _advanced(node, known, head) if known else None
     if found is None:
         found, _ = _judged(node, head)
     _memory(node).write(written(found))
-    return found
+    return found.standings()
 
 
 def _advanced(node: Node, known: Verified, head: str) -> Verified | None:

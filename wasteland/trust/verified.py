@@ -9,6 +9,7 @@ changes no answer.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ FORMAT = 1  # another number makes everything void: raise it when a verdict may 
 DIMENSIONS = ("quality", "reliability", "creativity")
 TABLES = ("_meta", "stamps", "completions", "wanted", "wl_attestations", "wl_key_events")
 PARENTS = "wl_parent_"
+NAMES = {one.value: one.name.lower() for one in Verdict}
+VERIFIED = Verdict.VERIFIED.value
 
 
 class FoundStamp(NamedTuple):
@@ -63,29 +66,28 @@ class Verified:
         A mean is weighed by the confidence of each score.  Unsigned stamps are
         counted as such and weigh nothing; so do invalid ones.
         """
-        found: dict[str, dict[str, Any]] = {}
-        weights: dict[str, dict[str, list[float]]] = {}
+        found: dict[str, dict[str, Any]] = defaultdict(lambda: nothing(""))
+        weights: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
         for done in self.completions.values():
-            found.setdefault(done.by, nothing(done.by))["completions"] += 1
+            found[done.by]["completions"] += 1
         for stamp in self.stamps.values():
-            one = found.setdefault(stamp.subject, nothing(stamp.subject))
-            one["stamps"][Verdict(stamp.verdict).name.lower()] += 1
-            if stamp.verdict == Verdict.VERIFIED.value:
+            found[stamp.subject]["stamps"][NAMES[stamp.verdict]] += 1
+            if stamp.verdict == VERIFIED:
                 for dim, (score, sure) in stamp.scores.items():
-                    weighed = weights.setdefault(stamp.subject, {}).setdefault(dim, [0.0, 0.0])
+                    weighed = weights[stamp.subject][dim]
                     weighed[0] += sure * score
                     weighed[1] += sure
         for handle, dims in weights.items():
             found[handle]["scores"] = {
                 dim: round(dims[dim][0] / dims[dim][1], 2) for dim in DIMENSIONS if dim in dims and dims[dim][1]
             }
-        return found
+        return {handle: one | {"handle": handle} for handle, one in found.items()}
 
 
 def nothing(handle: str) -> dict[str, Any]:
     """The standing of a rig that has nothing to show."""
     return {
-        "handle": handle, "completions": 0, "stamps": {one.name.lower(): 0 for one in Verdict}, "scores": {},
+        "handle": handle, "completions": 0, "stamps": dict.fromkeys(NAMES.values(), 0), "scores": {},
     }  # fmt: skip
 
 
@@ -152,29 +154,35 @@ def of_handles(known: Verified, found: Touched, handles: set[str]) -> None:
 
 
 def written(found: Verified) -> str:
-    """The text of two lines that `read` makes the same of again; the second, the chains, is only read where needed."""
+    """The text of three lines: what each rig has to show, which is all that most commands ask for; verdicts; chains."""
     stamps = {name: list(one) for name, one in found.stamps.items()}
     completions = {name: list(one) for name, one in found.completions.items()}
     chains = {
         urn: {handle: _links(chain) for handle, chain in by_handle.items()} for urn, by_handle in found.chains.items()
     }
-    first = {"format": FORMAT, "head": found.head, "stamps": stamps, "completions": completions}
-    return f"{_dumped(first)}\n{_dumped(chains)}\n"
+    first = {"format": FORMAT, "head": found.head, "standings": found.standings()}
+    return f"{_dumped(first)}\n{_dumped({'stamps': stamps, 'completions': completions})}\n{_dumped(chains)}\n"
+
+
+def read_standings(text: str, head: str) -> dict[str, dict[str, Any]] | None:
+    """What each rig has to show at the commit `head`, or None where the text is of another."""
+    said = json.loads(text[: text.index("\n")])
+    return said["standings"] if said.get("format") == FORMAT and said["head"] == head else None
 
 
 def read(text: str) -> Verified | None:
     """What `written` wrote, or None for another format."""
-    first, _, second = text.partition("\n")
-    said = json.loads(first)
-    if said.get("format") != FORMAT:
+    begun, verdicts, chains = text.splitlines()
+    first, said = json.loads(begun), json.loads(verdicts)
+    if first.get("format") != FORMAT:
         return None
     return Verified(
-        said["head"],
+        first["head"],
         {name: FoundStamp(*one) for name, one in said["stamps"].items()},
         {name: FoundCompletion(*one) for name, one in said["completions"].items()},
         {
             urn: {handle: _chain(links) for handle, links in by_handle.items()}
-            for urn, by_handle in json.loads(second).items()
+            for urn, by_handle in json.loads(chains).items()
         },
     )
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "status": ("browse", "Show one item with its completion, stamp and history."),
     "claim": ("board", "Claim an open item."),
     "unclaim": ("board", "Give a claimed item back."),
+    "withdraw": ("board", "Take back what you propose of an item."),
     "done": ("board", "Submit the evidence that an item is done."),
     "accept": ("board", "Accept a completion and stamp its worker."),
     "reject": ("board", "Send a completion back to its worker."),

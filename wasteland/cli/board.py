@@ -170,6 +170,18 @@ def unclaim_command(out: Out, wanted_id: str, no_push: bool) -> None:
     _print(out, board.unclaim(out.node, wanted_id, push=not no_push))
 
 
+@click.command("withdraw")
+@click.argument("wanted_id")
+@verb
+def withdraw_command(out: Out, wanted_id: str) -> None:
+    """Take back what you propose of WANTED_ID: its pull request is closed, the work is kept on a branch here."""
+    from wasteland.market.withdraw import withdraw
+
+    found = withdraw(out.node, wanted_id)
+    about = f", pull request #{found.pull} closed" if found.pull else ""
+    out.result(found.to_json(), [f"✓ Withdrawn: {show(found.item)}{about}", field("Kept as", found.kept)])
+
+
 @click.command("done")
 @click.argument("wanted_id")
 @click.option("--evidence", help="A URL, a commit, or words that show it.")

@@ -129,6 +129,9 @@ def _card(card: Any, now: datetime) -> list[str]:
         lines.append(field("Proposed", f"{', '.join(card.proposed)}; counts when it has landed", width=12))
     if card.pull:
         lines.append(field("PR", f"#{card.pull.number} {card.pull.url}", width=12))
+    if card.said:
+        lines.append(field("Said", show(card.said.sentence), width=12))
+        lines.append(field("Answer", f"wl done {item.id} --evidence …, or wl withdraw {item.id}", width=12))
     if card.lease:
         lines.append(field("Lease", sentence(card.lease, now), width=12))
     lines += _waiting(card, now)
@@ -195,11 +198,21 @@ def me_command(out: Out, no_sync: bool, following: bool) -> None:
         if found[key]:
             lines += ["", f"  {label}:"]
             lines += [f"    {show(i['id'])}  {show(i['title'])}  ({show(i.get('status'))})" for i in found[key]]
+    lines += said_lines(found["said"])
     if found["completed"]:
         lines += ["", "  Recent completions:"]
         lines += [f"    {show(c['wanted_id'])}  {show(c.get('evidence', ''))[:80]}" for c in found["completed"]]
     lines += ["", *standing_lines(found["standing"])]
     out.result(found, lines)
+
+
+def said_lines(said: dict[str, dict[str, Any]]) -> list[str]:
+    """What reviewers said of this rig's proposals and waits for an answer, for people."""
+    lines: list[str] = []
+    for item, one in said.items():
+        lines.append(f"    {show(item)}  {show(one['sentence'])}")
+        lines.append(f"        wl done {show(item)} --evidence …, or wl withdraw {show(item)}")
+    return ["", "  To answer:", *lines] if lines else []
 
 
 def _next(out: Out) -> None:
@@ -235,6 +248,7 @@ def standing_lines(standing: dict[str, Any]) -> list[str]:
 def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool) -> None:
     """Bring the clone level with upstream; nothing unpushed is lost."""
     from wasteland.node import sync
+    from wasteland.review.respond import own_said
 
     found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade, level=level)
     lines = [f"Local fork: {out.node.config.local_dir}", ""]
@@ -249,6 +263,9 @@ def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool) -> None:
     if not dry_run:
         lines += [f"  Landed and cleaned up: {show(branch)}" for branch in found["cleaned"]]
         lines += ["", "✓ Synced with upstream", ""]
+        found["said"] = {item: one.to_json() | {"sentence": one.sentence} for item, one in own_said(out.node).items()}
+        if told := said_lines(found["said"]):
+            lines += [*told[1:], ""]
         labels = (("open_wanted", "Open wanted"), ("total_wanted", "Total wanted"),
                   ("total_completions", "Total completions"), ("total_stamps", "Total stamps"))  # fmt: skip
         lines += [field(label, found[key], width=18) for key, label in labels]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wasteland.commons import completions, leases, new_id, stamps, wanted
 from wasteland.dolt.changes import NothingChanged
 from wasteland.dolt.database import Database
-from wasteland.errors import BadSignature, NotFound, Refused, Usage
+from wasteland.errors import BadSignature, NotFound, NotOpen, Refused, Usage
 from wasteland.market.propose import Outcome, as_it_is, land, on_item, permitted
 from wasteland.models import CONTENT, Completion, Stamp
 from wasteland.node.node import Node
@@ -167,6 +167,8 @@ def done(
 ) -> Outcome:
     """Submit the completion of an item that this rig claimed, signed where the commons keeps signatures.
 
+    While it is in review, another completion takes the place of the first, and
+    is signed as its successor.  Refused where the evidence is the same.
     `manifest` is the typed evidence (else the text itself is the evidence);
     `box` is the sandbox level and network that the work ran in.
     """
@@ -181,6 +183,11 @@ def done(
     def act(db: Database, item: Item) -> None:
         now = node.clock()
         _write(node, db, item, "done", {"evidence_url": evidence})
+        before = completions.of_item(db, item.id)
+        if before is not None:
+            if before.evidence == evidence and _same_facts(db, before, facts):
+                raise NotOpen(f"cannot done {item.id}: it is {item.status} with this evidence", about=item.id)
+            completions.remove(db, item.id)
         made = Completion(
             new_id("c-", 16, item.id, node.handle), item.id, node.handle, evidence,
             hop_uri=node.config.hop_uri or None, completed_at=now,
@@ -191,7 +198,7 @@ def done(
             return completion_statement(
                 wasteland=standing.wasteland_id(node, db), completion=made.id, author=me, wanted=item.id,
                 wanted_sha256=wanted_digest(row), evidence=facts, sandbox_level=box[0], sandbox_network=box[1],
-                issued_at=now, chain=chain,
+                issued_at=now, chain=chain, supersedes=before.block_hash if before else None,
             )  # fmt: skip
 
         envelope = signing.attest(node, db, statement)
@@ -199,6 +206,15 @@ def done(
         completions.insert(db, made, now)
 
     return on_item(node, "done", text, act, push=push)
+
+
+def _same_facts(db: Database, made: Completion, facts: dict[str, Any]) -> bool:
+    """Whether a completion was signed with this very evidence; one that nobody signed has only its text."""
+    from wasteland.node import signing
+    from wasteland.trust.statements import manifest_digest
+
+    said = signing.signed_payload(db, made.id, made.block_hash)
+    return said is None or said["subject"][0]["digest"]["sha256"] == manifest_digest(facts)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from wasteland.commons import leases, wanted
-from wasteland.errors import NotFound, NotOpen, Unreachable
+from wasteland.errors import NotFound, NotOpen, Unreachable, WastelandError
 from wasteland.models import Wanted
 from wasteland.node.node import Node
 from wasteland.rules.lease import Lease
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wasteland.hub import Pull
     from wasteland.models import Completion, Stamp
     from wasteland.node.proposals import Proposal
+    from wasteland.review.respond import Said
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Card:
     pending: tuple[Proposal, ...] = ()
     lease: Lease | None = None
     proposed: list[str] = field(default_factory=list)
+    said: Said | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `wl status --json` prints it."""
@@ -152,6 +154,7 @@ class Card:
             found["pull"] = {"number": self.pull.number, "url": self.pull.url, "title": self.pull.title}
         found |= {"pending": pending_json(self.pending)} if self.pending else {}
         found |= {"lease": self.lease.to_json()} if self.lease else {}
+        found |= {"said": self.said.to_json()} if self.said else {}
         return found | {"history": self.history}
 
 
@@ -200,7 +203,18 @@ def _status(node: Node, text: str) -> Card:
         pending(node).get(item_id, ()),
         _lease(held, item),
         _steps(on_main, item, stamped=stamp is not None) if branch else [],
+        _said(node, branch) if branch else None,
     )
+
+
+def _said(node: Node, branch: str) -> Said | None:
+    from wasteland.review.respond import said_of
+
+    try:
+        return said_of(node, branch)
+    except WastelandError as error:
+        node.notice(f"what reviewers said is not known: {error.message}")
+        return None
 
 
 def _steps(before: Wanted | None, after: Wanted, *, stamped: bool) -> list[str]:
@@ -274,6 +288,7 @@ def mine(node: Node) -> dict[str, Any]:
     """What concerns this rig: claimed, on branches, to review, lately completed."""
     from wasteland.commons import completions
     from wasteland.node import roles, verifying
+    from wasteland.review.respond import own_said
 
     main, me = node.db.at("main"), node.handle
     claimed, in_review = (
@@ -287,6 +302,7 @@ def mine(node: Node) -> dict[str, Any]:
         "claimed": [i.to_json() for i in claimed + in_review],
         "branches": [listed.to_json() for listed in browse(node, {}, limit=500) if listed.branch],
         "to_review": [i.to_json() for i in asked if i.claimed_by != me],
+        "said": {item: said.to_json() | {"sentence": said.sentence} for item, said in own_said(node).items()},
         "completed": [c.to_json() for c in completions.by_rig(main, me)],
         "standing": verifying.standing(node, me),
     }

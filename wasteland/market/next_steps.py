@@ -9,10 +9,8 @@ from typing import Any
 from wasteland.commons import leases
 from wasteland.errors import WastelandError
 from wasteland.market.browse import Listed, browse, status
-from wasteland.node import sync
 from wasteland.node.node import Node
-from wasteland.node.verdicts import CHANGES
-from wasteland.review.respond import verdicts
+from wasteland.review.respond import said_of
 from wasteland.rules.lease import OVER, Lease, sentence, state
 from wasteland.rules.policy.wanted import odd_id
 from wasteland.values import dataclass
@@ -66,24 +64,18 @@ def _lease(node: Node, one: Listed) -> Lease | None:
 
 
 def _answers(node: Node, board: list[Listed]) -> Iterator[Step]:
-    """Changes that were asked for of this rig's open pull requests, at the commits that they hold now."""
+    """Changes that were asked for of what this rig proposes as it is, and what of it was turned down."""
     if node.hub is None or node.config.mode != "pr":
         return
     try:
         for one in board:
-            pull = sync.find_pull(node, one.branch) if one.branch else None
-            if pull is None or one.branch is None:
-                continue
-            head = node.db.hash_of(one.branch)
-            said = [v for v in verdicts(node, pull) if v.kind == CHANGES and v.head == head]
+            said = said_of(node, one.branch) if one.branch else None
             if said:
                 item, may = one.item, "done" in status(node, one.item.id).actions
-                command = f"wl done {item.id} --evidence EVIDENCE" if may else f"wl review {pull.number}"
-                told = said[-1].text.removeprefix(f"Changes are asked for by {said[-1].by}.").strip()
-                why = f"{said[-1].by} asks for changes: {told}"
-                yield Step(ANSWER, item.id, item.title, command, why, pull.number)
+                command = f"wl done {item.id} --evidence EVIDENCE" if may else f"wl withdraw {item.id}"
+                yield Step(ANSWER, item.id, item.title, command, said.sentence, said.pull.number)
     except WastelandError as error:
-        node.notice(f"whether changes were asked for is not known: {error.message}")
+        node.notice(f"what reviewers said is not known: {error.message}")
 
 
 def _claims(node: Node, board: list[Listed]) -> Iterator[Step]:

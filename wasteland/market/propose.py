@@ -253,6 +253,8 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
     step("offering")
     try:
         outcome.pull = offer_pull(node, branch, outcome.item.title)
+        if outcome.pull is not None:
+            sync.note_offered(node, branch, outcome.pull.number)
     except (Refused, Conflict, Unauthenticated) as error:
         node.settled()  # the branch was on the fork, so the signature has left this machine
         if created:
@@ -265,9 +267,14 @@ def _offer(node: Node, outcome: Outcome, branch: str, before: str, *, created: b
 
 def _offer_leftovers(node: Node, branch: str, item_id: str) -> None:
     """Offer what a killed command left on a branch, so that nothing is refused as done which nobody else can see."""
+    from wasteland.review.respond import said_of
+
     db = node.db
     try:
         if db.find(f"origin/{branch}") == db.hash_of(branch) and (node.hub is None or sync.find_pull(node, branch)):
+            return
+        if said := said_of(node, branch):  # what was turned down is not offered again by itself
+            node.notice(f"{branch} is not offered again: {said.sentence}")
             return
         _push_branch(node, branch)
         item = wanted.get(db.at(branch), item_id)

@@ -72,7 +72,7 @@ def _clean(node: Node) -> list[str]:
             drop(node, branch, push=node.hub is not None)
             gone.append(branch)
         elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
-            _lose(node, branch, head, push=node.hub is not None)
+            _lose(node, branch, push=node.hub is not None)
     if node.config.node.get("cleaned_upstream") != main:
         node.config.node["cleaned_upstream"] = main
         node.config.save_node()
@@ -86,6 +86,18 @@ def _since(node: Node, main: str) -> set[str] | None:
         return None
     names = ("id", "wanted_id", "handle")
     return {str(row.row[name]) for row in node.db.diff_all(before, main) for name in names if row.row.get(name)}
+
+
+OFFERED = "offered"  # in this node's own file: the number of the pull request that was opened for each branch
+
+
+def note_offered(node: Node, branch: str, number: int) -> None:
+    """Remember the pull request of a branch, to find it when it is closed; what is gone is forgotten."""
+    known = node.config.node.get(OFFERED, {})
+    if known.get(branch) != number:
+        here = node.db.branches("wl/")
+        node.config.node[OFFERED] = {name: n for name, n in known.items() if name in here} | {branch: number}
+        node.config.save_node()
 
 
 def item_branch(node: Node, wanted_id: str) -> str:
@@ -133,7 +145,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     try:
         db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
     except MergeConflict:
-        _lose(node, branch, head, push=push)
+        _lose(node, branch, push=push)
         return None
     if not net_change(node, branch):
         drop(node, branch, push=push)
@@ -148,15 +160,21 @@ def _touched(node: Node, old: str, new: str, wanted_id: str) -> bool:
     return any(wanted_id in (row.row.get("id"), row.row.get("wanted_id")) for row in rows)
 
 
-def _lose(node: Node, branch: str, head: str, *, push: bool) -> None:
-    kept = _kept(branch, head)
+def set_aside(node: Node, branch: str, why: str, *, push: bool) -> str:
+    """Take a branch out of what this rig proposes, its pull request closed with `why`; the name that keeps the work."""
+    kept = _kept(branch, node.db.hash_of(branch))
     if push:
-        close_pull(node, branch, "Superseded: another change of this item landed first.")
+        close_pull(node, branch, why)
         _drop_remote(node, branch)
     if node.db.is_branch(kept):
         node.db.delete_branch(branch)
     else:
         node.db.rename_branch(branch, kept)
+    return kept
+
+
+def _lose(node: Node, branch: str, *, push: bool) -> None:
+    kept = set_aside(node, branch, "Superseded: another change of this item landed first.", push=push)
     node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
 
 

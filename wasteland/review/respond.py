@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wasteland.errors import Conflict, Refused, Usage
-from wasteland.hub import OPEN, Pull
-from wasteland.node import current, roles
+from wasteland.errors import Conflict, Refused, Usage, WastelandError
+from wasteland.hub import CLOSED, OPEN, Pull
+from wasteland.node import current, roles, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.node.node import Node, need_hub
-from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard
+from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, WORDS, Verdict, heard
 from wasteland.review import land
 from wasteland.review.judge import examine
 from wasteland.text import checked
@@ -139,6 +139,64 @@ def verdicts(node: Node, pull: Pull) -> list[Verdict]:
         one for one in last.values()
         if one.kind != APPROVE or ((one.by in mergers or one.by == us) and one.by not in own)
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said of the commit that a branch of this rig holds: `kind` is request-changes, reject or closed."""
+
+    kind: str
+    by: str
+    text: str
+    pull: Pull
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in a sentence without its end."""
+        did = {CHANGES: "asks for changes in", REJECT: "rejected"}.get(self.kind)
+        pull = f"pull request #{self.pull.number}"
+        told = f"{self.by} {did} {pull}" if did else f"{pull} was closed"
+        return f"{told}: {self.text}" if self.text else told
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {"kind": self.kind, "by": self.by, "text": self.text, "pull": self.pull.number, "url": self.pull.url}
+
+
+def said_of(node: Node, branch: str) -> Said | None:
+    """What reviewers said last of this rig's branch as it is; None where they said nothing that asks for an answer.
+
+    A pull request that was closed is known by the number that was noted when it was opened.
+    """
+    hub = node.hub
+    if hub is None or node.config.mode != "pr" or not node.db.is_branch(branch):
+        return None
+    pull = sync.find_pull(node, branch)
+    number = node.config.node.get(sync.OFFERED, {}).get(branch)
+    if pull is None and number is not None:
+        pull = hub.pull(node.config.org, node.config.db, int(number))
+    if pull is None or pull.source != node.fork_branch(branch):
+        return None
+    head = node.db.hash_of(branch)
+    found = [one for one in verdicts(node, pull) if one.head == head and one.kind in (CHANGES, REJECT)]
+    if found:
+        last = found[-1]
+        told = last.text.removeprefix(f"{WORDS[last.kind]} by {last.by}.").strip()
+        kind = last.kind if last.kind == REJECT or pull.state == OPEN else CLOSED
+        return Said(kind, last.by, told, pull)
+    return Said(CLOSED, "", "", pull) if pull.state == CLOSED else None
+
+
+def own_said(node: Node) -> dict[str, Said]:
+    """What waits for an answer, by item, of all branches of this rig; a notice where the hub does not tell."""
+    found: dict[str, Said] = {}
+    try:
+        for branch in node.db.branches(f"wl/{node.handle}/"):
+            if said := said_of(node, branch):
+                found[branch.rpartition("/")[2]] = said
+    except WastelandError as error:
+        node.notice(f"what reviewers said is not known: {error.message}")
+    return found
 
 
 def reviewers(node: Node) -> frozenset[str]:

@@ -9,8 +9,9 @@ write, the review of a pull request asks `path` about what it finds written.
                      ▼ delete             └──────────┘
                  withdrawn
 
-Two steps stay where they are: `renew` goes on with a claim, `takeover` takes
-one whose lease has ended.  The table knows the actor, the actor's roles, from,
+Three steps stay where they are: `renew` goes on with a claim, `takeover` takes
+one whose lease has ended, and `revise`, a second `done`, hands in other
+evidence for what is still in review.  The table knows the actor, the actor's roles, from,
 to, columns, and the lease of the claim.  Limits, trust levels and rules about
 text belong to the policy.
 """
@@ -69,7 +70,12 @@ class Transition:
     @property
     def words(self) -> str:
         """The verb as a sentence has it."""
-        return "take over" if self.verb == "takeover" else self.verb
+        return {"takeover": "take over", "revise": "hand in again"}.get(self.verb, self.verb)
+
+    @property
+    def command(self) -> str:
+        """The command that takes the step."""
+        return "done" if self.verb == "revise" else self.verb
 
 
 TRANSITIONS = (
@@ -94,6 +100,10 @@ TRANSITIONS = (
     Transition(
         "done", CLAIMED, IN_REVIEW, frozenset({CLAIMER}), STATE | {"evidence_url"},
         rows=frozenset({"+completions", "-wl_leases"}),
+    ),
+    Transition(
+        "revise", IN_REVIEW, IN_REVIEW, frozenset({CLAIMER}), frozenset({"updated_at", "evidence_url"}),
+        rows=frozenset({"+completions", "-completions"}),
     ),
     Transition(
         "accept", IN_REVIEW, COMPLETED, frozenset({POSTER, VALIDATOR}), STATE,
@@ -198,12 +208,14 @@ def is_worker(actor: str, item: Item) -> bool:
 
 
 def judge(verb: str, actor: str, roles: Iterable[str], item: Item) -> Transition:
-    """The step that `verb` is for `item`, if `actor` may take it now.
+    """The step that `verb` is for `item`, if `actor` may take it now; `done` once more is `revise`.
 
     Raises NotOpen when the item is in another state, Refused when it is not
     for this actor.
     """
     step = BY_VERB[verb]
+    if verb == "done" and item.status == IN_REVIEW and CLAIMER in parties(actor, (), item):
+        step = BY_VERB["revise"]
     if item.status != step.frm:
         whose = ", ".join([f"claimed by {item.claimed_by}", *filter(None, [item.leased])])
         told = f" ({whose})" if item.claimed_by and item.status != OPEN else ""
@@ -254,7 +266,7 @@ def _lease_forbids(step: Transition, actor: str, item: Item) -> str | None:
 def allowed(actor: str, roles: Iterable[str], item: Item) -> list[str]:
     """The verbs that `actor` may use on `item` as it is, in the table's order."""
     roles = list(roles)
-    return [s.verb for s in TRANSITIONS if s.frm == item.status and forbidden(s, actor, roles, item) is None]
+    return [s.command for s in TRANSITIONS if s.frm == item.status and forbidden(s, actor, roles, item) is None]
 
 
 def path(

@@ -302,6 +302,7 @@ SHAPES: dict[str, dict[str, Any]] = {
             "wanted_sha256": _hex,
             "evidence": {"v": _int(1, 1), "kind": _text, "uri": _text},
             "sandbox": {"level": _text, "network": _text},
+            "supersedes": _or_null(_hex),
             "issued_at": _time,
             "chain": CHAIN,
         },

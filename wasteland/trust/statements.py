@@ -138,11 +138,13 @@ def completion_statement(
     sandbox_network: str,
     issued_at: datetime,
     chain: Link,
+    supersedes: str | None = None,
 ) -> Statement:
     """The worker's word: this evidence is what I did for this wanted item.
 
     `evidence` is a manifest (`text_manifest`, or of kind git); `issued_at`
-    must be the row's `completed_at`.
+    must be the row's `completed_at`.  `supersedes` is the digest of the
+    attestation of the completion that this one takes the place of.
     """
     predicate = {
         "wasteland": wasteland,
@@ -155,6 +157,8 @@ def completion_statement(
         "issued_at": timestamp(issued_at),
         "chain": chain._asdict(),
     }
+    if supersedes is not None:
+        predicate["supersedes"] = supersedes
     name = evidence.get("uri") or f"completion/{completion}"
     return _statement(COMPLETION, name, _digest(manifest_digest(evidence), evidence.get("head")), predicate)
 

@@ -20,16 +20,15 @@ def judge_completions(rows: Sequence[RowDiff], actor: str, everything: Sequence[
         verbs = {step.verb for step in verdict.steps.get(item_id, [])}
         if row.kind == "added":
             honest = said.get("completed_by") == actor and not any(said.get(name) for name in VALIDATION)
-            ok, rule = (
-                "done" in verbs and honest and not unlike_signed(row, everything, check_completion_row),
-                "COMP-ADD",
-            )
+            honest = honest and not unlike_signed(row, everything, check_completion_row)
+            ok, rule = honest and bool(verbs & {"done", "revise"}), "COMP-ADD"
         elif row.kind == "modified":
             fresh = not (row.old or {}).get("stamp_id") and _stamped_here(said, everything)
             honest = row.columns <= VALIDATION and said.get("validated_by") == actor
             ok, rule = "accept" in verbs and honest and fresh, "COMP-VALIDATE"
         else:
-            ok, rule = "reject" in verbs and not said.get("stamp_id"), "COMP-REJECTED"
+            own = "revise" in verbs and said.get("completed_by") == actor
+            ok, rule = ("reject" in verbs or own) and not said.get("stamp_id"), "COMP-REJECTED"
         verdict.add(AUTO if ok else REJECT, rule, f"completion {said.get('id')} of {item_id} {row.kind} by {actor}")
 
 

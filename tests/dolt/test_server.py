@@ -18,9 +18,9 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from wasteland.dolt import binary
+from wasteland.dolt import binary, processes, starting
 from wasteland.dolt.server import Server
-from wasteland.errors import Misconfigured
+from wasteland.errors import Locked, Misconfigured, Unreachable
 
 IDLE = 60.0
 # PyMySQL leaves the socket of a refused connection to the garbage collector.
@@ -152,6 +152,104 @@ def test_a_stale_socket_and_old_locks_do_no_harm(server):
         (server.folder / name).touch()
     assert ask(server) == 1
     assert server.status()["running"]
+
+
+def _lose_all(server: Server) -> None:
+    shutil.rmtree(server.folder)
+
+
+def _lose(*names: str) -> Callable[[Server], None]:
+    def lose(server: Server) -> None:
+        for name in names:
+            (server.folder / name).unlink()
+
+    return lose
+
+
+LOSSES = [
+    _lose("s"), _lose("s", "server.json"), _lose("accounts.json"), _lose("privileges.db"), _lose("server.yaml"),
+    _lose_all,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+def test_a_server_that_runs_is_found_whatever_of_its_files_is_gone(server, lose):
+    ask(server)
+    first = state(server)
+    server.leave()
+    lose(server)
+    again = Server(server.clone, server.home, idle=IDLE)
+    assert ask(again) == 1
+    assert again.stop() is True
+    assert not alive(first["server"])
+    assert not alive(first["keeper"])
+
+
+@pytest.mark.parametrize("lose", [_lose("s"), _lose_all])
+def test_a_server_that_cannot_be_reached_is_stopped_when_asked(server, lose):
+    ask(server)
+    first = state(server)
+    server.leave()
+    lose(server)
+    assert server.stop() is True
+    assert not alive(first["server"])
+
+
+def test_a_server_goes_on_under_another_name_of_its_folder_and_ends_when_that_moves(server, tmp_path):
+    ask(server)
+    first = state(server)
+    link = tmp_path / "link"
+    link.symlink_to(server.clone.parent)
+    assert ask(Server(link / "db", server.home, idle=IDLE)) == 1
+    assert state(server) == first
+    moved = server.clone.parent.rename(tmp_path / "moved")
+    there = Server(moved / "db", server.home, idle=IDLE)
+    assert ask(there) == 1
+    assert not alive(first["server"])
+    there.stop()
+
+
+def test_a_server_that_hangs_is_said_and_stopped_when_asked(server, monkeypatch):
+    ask(server)
+    first = state(server)
+    server.leave()
+    monkeypatch.setattr(starting, "STOP_TIMEOUT", 0.5)
+    monkeypatch.setattr(Server, "login", _silent)
+    with pytest.raises(Unreachable, match=f"process {first['server']}.* does not answer") as caught:
+        server.connect()
+    assert "wl server stop" in str(caught.value.hint)
+    assert alive(first["server"]), "others may be at work there"
+    os.kill(first["server"], signal.SIGSTOP)
+    assert server.stop() is True
+    assert not alive(first["server"])
+
+
+def _silent(self: Server, account: str) -> None:
+    raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query (timed out)")
+
+
+def test_another_program_that_has_the_clone_is_named(server):
+    lock = server.clone / ".dolt" / "noms" / "LOCK"
+    with subprocess.Popen(
+        [str(binary.find()), "sql"], cwd=server.clone, env=binary.environment(server.home),
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as other:  # fmt: skip
+        until(lambda: processes.holder(lock) is not None)
+        with pytest.raises(Locked, match=f"process {other.pid} .*has the clone open"):
+            server.connect()
+        assert other.poll() is None
+        other.kill()
+    assert ask(server) == 1
+
+
+def test_a_process_that_only_names_the_configuration_is_not_taken_for_a_server(server):
+    ask(server)
+    server.stop()
+    words = [sys.executable, "-c", "input()", str(server.folder / "server.yaml")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, cwd=server.folder) as other:
+        assert server.stop() is False
+        assert other.poll() is None
+        other.kill()
 
 
 def test_stop_and_status(server):

@@ -27,6 +27,7 @@ from typing import Any
 from wasteland.dolt.driver import CLIENT, Connection, connect, err
 from wasteland.errors import Conflict, Misconfigured
 
+DATA = "data_dir: "  # of the server's configuration, a line
 SOCKET_LIMIT = 100  # bytes; a Unix socket's path may have 107
 ROOM = 2 << 20  # bytes that must be free before a change begins
 LOCK_TIMEOUT = 300.0
@@ -147,7 +148,7 @@ class Server:
         """A session of a server that runs; OSError or OperationalError where none answers."""
         path = self.socket_path()
         passwords = self.passwords()
-        if passwords is None or not path.exists():
+        if passwords is None or not path.exists() or self._serves_elsewhere():
             raise FileNotFoundError(path)
         connection: Connection[Any] = connect(
             unix_socket=str(path),
@@ -161,6 +162,15 @@ class Server:
             init_command="SET time_zone = '+00:00'",
         )
         return connection
+
+    def _serves_elsewhere(self) -> bool:
+        """Whether the server was started where the clone was before it moved: it would look for the files there."""
+        try:
+            lines = (self.folder / "server.yaml").read_text().splitlines()
+            named = next(json.loads(line.removeprefix(DATA)) for line in lines if line.startswith(DATA))
+            return named != str(self.clone) and not os.path.samefile(named, self.clone)
+        except (OSError, ValueError, StopIteration):
+            return True
 
     def passwords(self) -> dict[str, str] | None:
         """The accounts' passwords; None where there are no accounts yet."""

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -14,15 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wasteland.dolt import binary
-from wasteland.dolt.driver import err
+from wasteland.dolt import binary, processes
+from wasteland.dolt.driver import ER, err
 from wasteland.dolt.server import Server, private
-from wasteland.errors import Unreachable, WastelandError
-from wasteland.text import reason
+from wasteland.errors import Locked, Unreachable
+from wasteland.text import reason, show
 
 ACCOUNTS = ("root", "node", "sync")
 START_TIMEOUT = 60.0
 ORPHAN_TIMEOUT = 10.0
+STOP_TIMEOUT = 20.0
 LOG = 65_536  # characters of its end that are looked at
 KEEPERS: list[subprocess.Popen[bytes]] = []  # started by this process and left running; the ended ones are reaped
 
@@ -48,41 +48,69 @@ GRANTS = (
 
 
 def start(server: Server) -> None:
-    """Start the server, unless another command was first; Unreachable where it does not come up."""
+    """Start the server, unless another command was first; Unreachable where it does not come up.
+
+    One that runs and cannot be reached any more, because its socket or its
+    passwords are gone or its folder has moved, is ended first.
+    """
     with server.lock("start"):
         with contextlib.suppress(OSError, err.OperationalError):
             server.login("root").close()
             if (server.folder / "accounts.ready").exists():
                 return
         for _ in range(3):
-            _await_orphan(server)
+            _clear(server)
             if server.running() or _launch(server):
                 _accounts(server)
                 return
-    raise Unreachable(
-        f"the database server of {server.clone} did not start: {last_words(server.folder)}",
+    raise _not_started(server)
+
+
+def _clear(server: Server) -> None:
+    """See that no server of ours holds the clone which nobody can reach.
+
+    Unreachable where one is there and only busy, or silent.
+    """
+    found = processes.serving(server.folder)
+    if not found:
+        return
+    if not processes.is_keeper(found[0]):
+        # Its keeper was killed: it is going down and holds the clone until it is gone.
+        processes.end(server.folder, patience=ORPHAN_TIMEOUT, gently=False)
+        return
+    try:
+        server.login("root").close()
+    except (OSError, err.OperationalError) as error:
+        if not _is_lost(error):
+            raise Unreachable(
+                f"the database server of {server.clone} (process {found[-1]}) does not answer: {show(error.args[-1])}",
+                about=str(server.clone),
+                hint="try again; wl server stop ends it",
+            ) from error
+        processes.end(server.folder, patience=ORPHAN_TIMEOUT)
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether a login failed in a way that waiting does not mend: no socket, nobody behind it, another password."""
+    cause = getattr(error, "original_exception", error)
+    return isinstance(cause, FileNotFoundError | ConnectionRefusedError) or error.args[:1] == (ER.ACCESS_DENIED_ERROR,)
+
+
+def _not_started(server: Server) -> Unreachable:
+    said = f"the database server of {server.clone} did not start: "
+    other = processes.holder(server.clone.resolve() / ".dolt" / "noms" / "LOCK")
+    if other is not None:
+        pid, name = other
+        return Locked(
+            f"{said}process {pid} ({show(name)}) has the clone open",
+            about=str(server.clone),
+            hint="wait until it has ended, or end it, then try again",
+        )
+    return Unreachable(
+        said + last_words(server.folder),
         about=str(server.clone),
         hint="wl server status shows its log; another Dolt program may hold the clone",
     )
-
-
-def _await_orphan(server: Server) -> None:
-    """Wait for a server whose keeper was killed: it is going down and holds the clone until it is gone."""
-    state = _state(server)
-    pid = state.get("server", 0)
-    if _alive(state.get("keeper", 0)) or not _is_server(server, pid):
-        return
-    deadline = time.monotonic() + ORPHAN_TIMEOUT
-    while _is_server(server, pid):
-        if time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            deadline += ORPHAN_TIMEOUT
-        time.sleep(0.01)
-
-
-def _is_server(server: Server, pid: int) -> bool:
-    return serves(pid, server.folder)
 
 
 def _launch(server: Server) -> bool:
@@ -157,11 +185,11 @@ def _accounts(server: Server) -> None:
 
 def status(server: Server) -> dict[str, Any]:
     """Whether a server runs, its process ids, socket, idle time and the end of its log."""
-    state = _state(server)
+    found = processes.serving(server.folder)
     return {
         "running": server.running(),
-        "keeper_pid": state.get("keeper"),
-        "server_pid": state.get("server"),
+        "keeper_pid": next((one for one in found if processes.is_keeper(one)), None),
+        "server_pid": next((one for one in found if not processes.is_keeper(one)), None),
         "socket": str(server.socket_path()),
         "idle_seconds": server.idle,
         "clone": str(server.clone),
@@ -169,39 +197,13 @@ def status(server: Server) -> dict[str, Any]:
     }
 
 
-def _state(server: Server) -> dict[str, int]:
-    try:
-        found: dict[str, int] = json.loads((server.folder / "server.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
 def stop(server: Server) -> bool:
-    """Stop the server now and wait until it is gone; whether there was one."""
+    """Stop the server now, reached or not, and wait until it is gone; whether there was one."""
     server.leave()
     if not server.folder.exists():
-        return False
+        return processes.end(server.folder, patience=STOP_TIMEOUT)
     with server.lock("start"):
-        if not server.running():
-            return False
-        with contextlib.suppress(ProcessLookupError, KeyError):
-            os.kill(_state(server)["keeper"], signal.SIGTERM)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if not server.running() and not _alive(_state(server).get("server", 0)):
-                return True
-            time.sleep(0.02)
-    raise WastelandError(f"the database server of {server.clone} does not stop", about=str(server.clone))
-
-
-def serves(pid: int, folder: Path) -> bool:
-    """Whether a process is a server, or keeper, of `folder`, and not one that got its number later."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return os.fsencode(folder / "server.yaml") in words and _alive(pid)
+        return processes.end(server.folder, patience=STOP_TIMEOUT)
 
 
 def last_words(folder: Path) -> str:
@@ -211,14 +213,6 @@ def last_words(folder: Path) -> str:
     except OSError:
         said = ""
     return reason(said, newest=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as found:
-            return found.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def _free_port() -> int:

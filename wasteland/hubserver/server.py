@@ -18,7 +18,6 @@ import hmac
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -26,9 +25,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wasteland.dolt import binary, keeper
+from wasteland.dolt import binary, keeper, processes
 from wasteland.dolt.server import socket_in
-from wasteland.dolt.starting import last_words, serves, write
+from wasteland.dolt.starting import last_words, write
 from wasteland.errors import Misconfigured, Unreachable
 
 START_TIMEOUT = 60.0
@@ -103,20 +102,7 @@ class DoltServer:
 
     def _end_previous(self) -> None:
         """End what a hub that was killed has left, and wait until it holds the data no more."""
-        try:
-            state: dict[str, int] = json.loads((self.folder / "server.json").read_text())
-        except (OSError, ValueError):
-            return
-        deadline = time.monotonic() + END_TIMEOUT
-        asked = False
-        while any(serves(state.get(name, 0), self.folder) for name in ("keeper", "server")):
-            late = time.monotonic() > deadline
-            for name in ("keeper", "server"):
-                if serves(state.get(name, 0), self.folder) and (late or not asked):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(state[name], signal.SIGKILL if late else signal.SIGTERM)
-            asked = True
-            time.sleep(0.02)
+        processes.end(self.folder, patience=END_TIMEOUT)
 
     def _launch(self, answers: Callable[[], bool]) -> bool:
         self.socket.unlink(missing_ok=True)

@@ -35,10 +35,12 @@ EXPECTED = {
     ("accept", "in_review"): {"poster", "validator"},
     ("reject", "in_review"): {"poster"},
     ("close", "in_review"): {"poster"},
+    ("done", "in_review"): {"worker"},
+    ("revise", "in_review"): {"worker"},
 }
 TARGETS = {"post": "open", "update": "open", "claim": "claimed", "renew": "claimed", "takeover": "claimed",
            "unclaim": "open", "done": "in_review", "accept": "completed", "reject": "claimed", "close": "completed",
-           "delete": "withdrawn"}  # fmt: skip
+           "delete": "withdrawn", "revise": "in_review"}  # fmt: skip
 LEASED = {("renew", "claimed"), ("takeover", "claimed")}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OVER = granted("w-1", "worker", "small", NOW - timedelta(days=3) - GRACE)  # a lease that ended an hour ago
@@ -58,7 +60,7 @@ def test_every_verb_in_every_status_by_everybody(verb, status, actor):
     if (verb, status) in LEASED:
         with pytest.raises(Refused, match=r"only the claimer|has no lease"):
             judge(verb, actor, ACTORS[actor], item(status))
-    elif (verb, status) not in EXPECTED:
+    elif (verb, status) not in EXPECTED or ((verb, status) == ("done", "in_review") and actor != "worker"):
         with pytest.raises(NotOpen):
             judge(verb, actor, ACTORS[actor], item(status))
     elif actor in EXPECTED[verb, status]:
@@ -99,6 +101,7 @@ def test_the_table_leads_where_the_protocol_says_and_names_each_verb_once():
 def test_what_may_be_done_is_listed():
     assert allowed("poster", [], item("in_review")) == ["accept", "reject", "close"]
     assert allowed("worker", [], item("claimed")) == ["unclaim", "done"]
+    assert allowed("worker", [], item("in_review")) == ["done"]
     assert allowed("stranger", [], item("completed")) == []
 
 
@@ -122,6 +125,8 @@ def row(a_wanted, **changes):
         ({"status": "in_review", "claimed_by": "worker"}, {"status": "claimed", "claimed_by": "worker"}, "poster", [],
          ["reject"]),
         ({}, {"status": "withdrawn"}, "poster", [], ["delete"]),
+        ({"status": "in_review", "claimed_by": "worker"},
+         {"status": "in_review", "claimed_by": "worker", "evidence_url": "e"}, "worker", [], ["revise"]),
     ],
 )  # fmt: skip
 def test_a_net_diff_is_judged_as_a_path(a_wanted, old, new, actor, roles, verbs):
@@ -184,6 +189,7 @@ def test_each_step_writes_just_what_the_protocol_writes(step):
         "reject": state | {"evidence_url"},
         "close": state,
         "delete": state,
+        "revise": {"updated_at", "evidence_url"},
     }[step.verb]
     rows = {
         "claim": {"+wl_leases"},
@@ -192,6 +198,7 @@ def test_each_step_writes_just_what_the_protocol_writes(step):
         "unclaim": {"-wl_leases"},
         "done": {"+completions", "-wl_leases"},
         "accept": {"+stamps", "~completions", "-wl_leases"},
+        "revise": {"+completions", "-completions"},
         "reject": {"-completions", "+wl_leases"},
         "close": {"-wl_leases"},
         "delete": {"-wl_leases"},

@@ -102,10 +102,6 @@ TRANSITIONS = (
         rows=frozenset({"+completions", "-wl_leases"}),
     ),
     Transition(
-        "revise", IN_REVIEW, IN_REVIEW, frozenset({CLAIMER}), frozenset({"updated_at", "evidence_url"}),
-        rows=frozenset({"+completions", "-completions"}),
-    ),
-    Transition(
         "accept", IN_REVIEW, COMPLETED, frozenset({POSTER, VALIDATOR}), STATE,
         worker_may=False, rows=frozenset({"+stamps", "~completions", "-wl_leases"}),
     ),
@@ -117,6 +113,10 @@ TRANSITIONS = (
         "close", IN_REVIEW, COMPLETED, frozenset({POSTER}), STATE, worker_may=False, rows=frozenset({"-wl_leases"})
     ),
     Transition("delete", OPEN, WITHDRAWN, frozenset({POSTER}), STATE, rows=frozenset({"-wl_leases"})),
+    Transition(
+        "revise", IN_REVIEW, IN_REVIEW, frozenset({CLAIMER}), frozenset({"updated_at", "evidence_url"}),
+        rows=frozenset({"+completions", "-completions"}),
+    ),
 )  # fmt: skip
 BY_VERB = {step.verb: step for step in TRANSITIONS}
 # Those that a row of `wanted` shows.

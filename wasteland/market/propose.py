@@ -59,6 +59,7 @@ class Outcome:
         return found | {"reverted": self.reverted, "pushed": self.pushed, "proposed": self.branch is not None}
 
 
+SIGNED = ("done", "accept")
 Act = Callable[[Database, Item], None]
 
 
@@ -92,7 +93,7 @@ def on_item(node: Node, verb: str, text: str, act: Act, *, push: bool, suffix: s
 def _level(node: Node, verb: str, text: str) -> None:
     """Bring the clone level; where upstream does not answer, what is refused by its last state is told as that."""
     try:
-        levelling.refresh(node)
+        levelling.refresh(node, fork=verb in SIGNED)
     except Unreachable as silent:
         try:
             item_id = resolve(node, text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from wasteland.dolt.history import MergeConflict
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, WastelandError
 from wasteland.node.node import Node
@@ -10,14 +12,20 @@ MAIN = "main"
 LAG = 600  # seconds that the fork's main may be behind upstream's
 
 
-def refresh(node: Node) -> str:
+def refresh(node: Node, *, fork: bool = False) -> str:
     """Fetch upstream and bring `main` level with it; upstream's head.
+
+    With `fork`, this rig's own fork is fetched before, for what it signed on
+    another machine; where the fork does not answer, nothing can be pushed there either.
 
     Raises Unreachable when upstream does not answer and Refused when its
     history was rewritten or carries something that is not rows; nothing is
     changed then.
     """
     with node.db.locked():
+        if fork and node.upstream_remote != "origin":
+            with contextlib.suppress(WastelandError):
+                node.db.fetch("origin")
         node.db.fetch(node.upstream_remote)
         node.upstream_answered()
         return integrate(node)

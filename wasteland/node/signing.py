@@ -106,10 +106,16 @@ def _recover(node: Node, db: Database, urn: str) -> None:
 
 
 def _catch_up(node: Node, db: Database, urn: str) -> None:
-    """Take up links that this rig signed on another machine; Refused where they and the journal part ways."""
+    """Take up links that this rig signed on another machine; Refused where they and the journal part ways.
+
+    They are on upstream's main, or on branches of this rig: of the fork, where
+    another machine pushed them, or here, where a journal came from a backup.
+    """
     known = {entry.payload_sha256 for entry in node.journal.entries(urn) + node.journal.unpublished(urn)}
-    views = {view.revision: view for view in (db, node.db.at("main"))}.values()
-    found = {one.sha256: one for view in views for one in signatures.of_signer(view, node.handle)}
+    found: dict[str, Envelope] = {}
+    for view in _views(node, db):
+        if signatures.digests(view, node.handle) - known - found.keys():
+            found |= {one.sha256: one for one in signatures.of_signer(view, node.handle)}
     fresh = [one for sha, one in found.items() if sha not in known and _mine(node, one, urn)]
     if not fresh:
         return
@@ -119,8 +125,16 @@ def _catch_up(node: Node, db: Database, urn: str) -> None:
         raise Refused(
             f"{node.handle} signed something else on another machine at the same place of its chain",
             about=node.handle,
-            hint="sign on one machine only; wl sync before you change over",
+            hint="what the other machine proposed must land or be withdrawn first: wl me there, then wl sync here",
         ) from error
+
+
+def _views(node: Node, db: Database) -> list[Database]:
+    """Where this rig's links can be: what is being changed, main, and the rig's branches here and on its fork."""
+    heads = set(node.db.branches(f"wl/{node.handle}/").values()) | set(node.db.remote_branches("origin").values())
+    views = {view.revision: view for view in (db, node.db.at("main"))}
+    views |= {head: node.db.at(head) for head in sorted(heads)}
+    return [view for view in views.values() if signatures.supported(view)]
 
 
 def _mine(node: Node, envelope: Envelope, urn: str) -> bool:

@@ -231,6 +231,7 @@ class TableDiff:
     kind: str
     data: bool
     schema: bool
+    before: str = ""  # its name before, where it was renamed
 
 
 def loaded(value: Any) -> Any:

@@ -41,7 +41,11 @@ def test_a_minor_version_that_only_adds_is_taken(pair):
         ["ALTER TABLE wanted ADD COLUMN bounty INT"],
         ["ALTER TABLE wanted DROP COLUMN sandbox_scope", VERSION.format("1.3")],
         ["ALTER TABLE wanted ADD COLUMN must INT NOT NULL", VERSION.format("1.3")],
-        ["CREATE TABLE guilds (id INT PRIMARY KEY)"],
+        ["CREATE VIEW wl_parent_rows AS SELECT * FROM wanted"],
+        ["CREATE VIEW mine AS SELECT 1", "CREATE TRIGGER t BEFORE INSERT ON wanted FOR EACH ROW SET NEW.title = 'x'"],
+        ["CREATE PROCEDURE p() SELECT 1"],
+        ["RENAME TABLE badges TO medals"],
+        ["DROP TABLE rig_links"],
         ["ALTER TABLE wanted ADD CONSTRAINT c CHECK (status <> 'claimed')", VERSION.format("1.3")],
         ["ALTER TABLE wanted ADD COLUMN twice INT GENERATED ALWAYS AS (priority * 2) STORED", VERSION.format("1.3")],
         [
@@ -59,9 +63,39 @@ def test_what_no_version_announces_and_what_is_no_table_is_not_taken(pair, state
     refused = worker.wl("sync")
     assert refused.code == 6
     assert "not rows" in refused.err
-    if "TRIGGER" in statements[0]:
+    if any("TRIGGER" in one for one in statements):
         assert worker.wl("sync", "--upgrade").code == 6, "never"
     assert python(worker, OPEN + "print(d.hash_of('main'))") == before
+
+
+def test_what_upstream_has_of_its_own_comes_and_goes_and_stops_nobody(world, pair):
+    poster, worker = pair
+    fill = "INSERT INTO {} VALUES ({})"
+    ddl(poster, "CREATE TABLE notes (t text)", fill.format("notes", "'a'"), fill.format("notes", "'b'"),
+        "CREATE TABLE guilds (id INT PRIMARY KEY, size INT NOT NULL CHECK (size > 0))", fill.format("guilds", "1, 2"),
+        "CREATE VIEW unclaimed AS SELECT id FROM wanted WHERE status = 'open'",
+        fill.format("dolt_docs", "'README.md', 'Read this'"))  # fmt: skip
+    came = worker.json("sync")["incoming"]
+    assert came["notes"] == {"added": 2, "modified": 0, "removed": 0}
+    item = worker.json("post", "--title", "On top of it")
+    ddl(poster, "RENAME TABLE guilds TO companies", fill.format("companies", "3, 4"), "DROP TABLE notes",
+        "ALTER TABLE companies DROP PRIMARY KEY", "ALTER TABLE companies ADD PRIMARY KEY (id, size)",
+        "DROP VIEW unclaimed", "CREATE VIEW few AS SELECT 1")  # fmt: skip
+    worker.ok("sync")
+    poster.ok("merge", str(item["pull"]["number"]))
+    assert worker.json("claim", item["item"]["id"])["pull"]["number"]
+    world.join("later", by=poster)
+    ddl(poster, "DROP TABLE companies", "DROP VIEW few", "DELETE FROM dolt_docs")
+    worker.ok("sync")
+    assert python(worker, OPEN + "print(d.columns('companies'), d.rows('SELECT * FROM dolt_schemas'))") == "[] []"
+
+
+def test_a_table_of_upstreams_own_that_holds_on_to_items_is_asked_about(pair):
+    poster, worker = pair
+    ddl(poster, "CREATE TABLE g (id VARCHAR(64) PRIMARY KEY, FOREIGN KEY (id) REFERENCES wanted (id))")
+    refused = worker.wl("sync")
+    assert (refused.code, "wl sync --upgrade" in refused.err) == (6, True)
+    worker.ok("sync", "--upgrade")
 
 
 def test_a_major_version_is_explained_and_taken_on_request(pair):

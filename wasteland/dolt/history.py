@@ -143,6 +143,7 @@ class History(Queries):
                 str(r["diff_type"]),
                 bool(r["data_change"]),
                 bool(r["schema_change"]),
+                str(r["old_name"] or "") if r["diff_type"] == "renamed" else "",
             )
             for r in found
         ]

@@ -19,6 +19,7 @@ from wasteland.member.send_up import need_parent, rules, upstream_url
 from wasteland.models import JSON_COLUMNS
 from wasteland.node import landing, levelling, standing
 from wasteland.node.node import Node
+from wasteland.node.upgrade import more_than_rows
 from wasteland.review import land
 from wasteland.rules.lifecycle import handle_key
 from wasteland.rules.valve import INWARD, Rules
@@ -119,7 +120,7 @@ def _fetched(node: Node, known: Parent) -> str:
             f"the history of {show(known.upstream)} was rewritten: its main was {seen} and is now {head}",
             about=known.upstream, hint="ask its maintainers; nothing came in",
         )  # fmt: skip
-    more = sorted(t.table for t in db.diff_tables(known.base, head) if t.table.startswith("dolt_"))
+    more = more_than_rows(db, known.base, head)
     if more:
         raise Refused(f"{show(known.upstream)} carries more than rows: {show(', '.join(more))}", about=known.upstream)
     node.config.node["seen_parent"] = head

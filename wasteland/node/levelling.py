@@ -69,9 +69,10 @@ def _refuse_rewritten(node: Node, theirs: str) -> None:
 
 
 def refuse_system_tables(node: Node) -> None:
-    """Refused when upstream's main holds triggers, procedures, views or the like: seen at the first look, at join."""
-    first, head = node.db.log(MAIN)[-1].hash, node.db.hash_of(MAIN)
-    found = sorted(t.table for t in node.db.diff_tables(first, head) if t.table.startswith("dolt_"))
+    """Refused when upstream's main holds triggers, procedures or the like: seen at the first look, at join."""
+    from wasteland.node.upgrade import more_than_rows
+
+    found = more_than_rows(node.db, node.db.log(MAIN)[-1].hash, node.db.hash_of(MAIN))
     if found:
         raise Refused(
             f"this wasteland's database carries more than rows: {', '.join(found)}",

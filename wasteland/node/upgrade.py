@@ -2,8 +2,10 @@
 
 `_meta.schema_version` is MAJOR.MINOR.  A minor version only adds: it is taken.
 A major one may change what rows mean: it is explained, and taken on request.
-Triggers, procedures and the like are never taken, nor a change of tables that
-no version announces, except for tables of ours (`wl_*`) as we define them.
+Triggers, procedures and the like are never taken, nor a change of the
+protocol's tables that no version announces, nor one of ours (`wl_*`) that is
+not as we define it.  Tables that are neither, views and documents are
+upstream's own affair: nothing here reads them, and they stop nobody.
 
 Version and tables may come in either order: what counts is the version whose
 tables were taken here last, which the node's own file keeps.
@@ -22,6 +24,9 @@ from wasteland.node.node import Node
 from wasteland.rules.policy.shape import objects
 
 OURS = "wl_"
+SYSTEM = "dolt_"
+FRAGMENTS = "dolt_schemas"  # Dolt's table of views, triggers and events
+DOCUMENTS = frozenset({"dolt_docs", "dolt_query_catalog", "dolt_tests"})  # text for people, which nothing runs
 VERSION = "SELECT value FROM _meta WHERE `key` = 'schema_version'"
 # A column that rows of before can do without: plain, and NULL or a constant where nothing is said.
 CONSTANT = r" DEFAULT ([0-9.]+|'[^']*'|NULL|CURRENT_TIMESTAMP)"
@@ -35,12 +40,11 @@ def check(node: Node, old: str, new: str, *, upgrade: bool = False) -> None:
 
     With `upgrade` a major version is taken, and the tables that it brings.
     """
-    tables = node.db.diff_tables(old, new)
-    system = [t for t in tables if t.table.startswith("dolt_")]
-    if system:
-        raise _refused(node, objects(system))
+    if system := more_than_rows(node.db, old, new):
+        raise _refused(node, system, "a maintainer must explain them, and remove them")
     taken, now = _taken(node, old), version(node.db.at(new))
-    bent = [t for t in tables if objects([t])]
+    tables = [t for t in node.db.diff_tables(old, new) if not t.table.startswith(SYSTEM)]
+    bent = [t for t in tables if objects([t]) and not _upstreams_own(node, t, new)]
     if now[0] > taken[0] and not upgrade:
         raise Refused(
             f"upstream's schema is version {_told(now)} now, and was {_told(taken)}: rows may mean something else",
@@ -49,7 +53,7 @@ def check(node: Node, old: str, new: str, *, upgrade: bool = False) -> None:
         )
     wrong = [t for t in bent if not _ours(node, t, new) and not (now > taken and _only_adds(node, t, old, new))]
     if wrong and not upgrade:
-        raise _refused(node, objects(wrong))
+        raise _refused(node, objects(wrong), "ask a maintainer what they are for; to take them: wl sync --upgrade")
     if bent:
         node.notice(f"upstream's schema {'grew' if not wrong else 'changed'}: {'; '.join(objects(bent))}")
     if (bent or now[0] > taken[0]) and now > taken:
@@ -57,11 +61,37 @@ def check(node: Node, old: str, new: str, *, upgrade: bool = False) -> None:
         node.config.save_node()
 
 
-def _refused(node: Node, found: list[str]) -> Refused:
+def more_than_rows(db: Database, old: str, new: str) -> list[str]:
+    """What lies between two commits that acts by itself or that a statement could run, as sentences.
+
+    Views and documents do neither; a view under a name of ours would pass for a table.
+    """
+    found = [t for t in db.diff_tables(old, new) if t.table.startswith(SYSTEM) and t.table not in DOCUMENTS]
+    return objects(t for t in found if t.table != FRAGMENTS or not _only_views(db, old, new))
+
+
+def _only_views(db: Database, old: str, new: str) -> bool:
+    sides = [side for row in db.diff(old, new, FRAGMENTS) for side in (row.old, row.new) if side is not None]
+    return all(side.get("type") == "view" and not _known(str(side.get("name"))) for side in sides)
+
+
+def _known(name: str) -> bool:
+    """Whether a name is one of the protocol's tables, or of ours."""
+    return name.lower().startswith(OURS) or name.lower() in _defined()
+
+
+def _upstreams_own(node: Node, table: TableDiff, new: str) -> bool:
+    """Whether a table is neither the protocol's nor ours, and rows of those do not depend on it."""
+    if _known(table.table) or _known(table.before):
+        return False
+    return table.kind == "dropped" or not any("FOREIGN KEY" in line for line in _lines(node.db.at(new), table.table))
+
+
+def _refused(node: Node, found: list[str], what_to_do: str) -> Refused:
     return Refused(
         "upstream carries changes that are not rows: " + "; ".join(found),
         about=node.config.upstream,
-        hint="nothing was taken over; a maintainer must explain them",
+        hint=f"nothing was taken over; {what_to_do}",
     )
 
 
@@ -103,10 +133,10 @@ def _ours(node: Node, table: TableDiff, new: str) -> bool:
 
 
 def _defined() -> dict[str, list[str]]:
-    """The columns of each table that our own schema makes."""
+    """The columns of each table that the protocol's schema and ours make."""
     found: dict[str, list[str]] = {}
-    for statement in schema("attest.sql") + schema("parent.sql"):
-        if made := re.match(r"CREATE TABLE (\w+) \(\n", statement):
+    for statement in schema("commons.sql") + schema("attest.sql") + schema("parent.sql"):
+        if made := re.match(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(\n", statement):
             found[made[1]] = re.findall(r"(?m)^  ([a-z_0-9]+) [A-Z]", statement)
     return found
 

@@ -65,6 +65,12 @@ def _guarded(paths: Paths, upstream: str, *, fix: bool) -> list[Finding]:
 def _clone(node: Node, fix: bool) -> Finding:
     node.db.hash_of("main")
     server = node.db.server
+    if before := node.config.moved_from:
+        said = f"{server.clone}; it was {before} before it moved"
+        if not fix:
+            return Finding(WARNING, "clone", said, "wl doctor --fix writes it down for other programs")
+        node.config.save()
+        return Finding(OK, "clone", f"{said}; written down")
     if not server.ours:
         return Finding(
             WARNING, "clone", f"{server.clone} was made by another program",

@@ -140,7 +140,7 @@ def list_command(out: Out) -> None:
 
 @click.group("config")
 def config_command() -> None:
-    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts; provider-type is only read."""
+    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts, remote-base (provider-type: read)."""
 
 
 def _mode(value: str) -> str:
@@ -178,12 +178,17 @@ def _hosts(value: str) -> str:
 
 SHARED: dict[str, Callable[[str], Any]] = {"mode": _mode, "signing": _truth}  # in the file that peers read too
 OWN: dict[str, Callable[[str], Any]] = {"server-idle": _seconds, "hub": _address, "evidence-hosts": _hosts}
-KEYS = (*SHARED, "provider-type", *OWN)
+BASE = "remote-base"  # of a hub in a folder: part of the addresses of upstream and of the clone's remotes
+KEYS = (*SHARED, "provider-type", *OWN, BASE)
 
 
 def _value(config: Any, key: str) -> Any:
     if key not in KEYS:
         raise Usage(f'unknown key "{show(key)}": must be one of {", ".join(KEYS)}')
+    if key == BASE:
+        from wasteland.member.moving import base_of
+
+        return base_of(config)
     name = key.replace("-", "_")
     return config.node.get(name) if key in OWN else getattr(config, name)
 
@@ -215,6 +220,10 @@ def set_setting(out: Out, key: str, value: str) -> None:
     elif key in OWN:
         config.node[key.replace("-", "_")] = OWN[key](value)
         config.save_node()
+    elif key == BASE:
+        from wasteland.member.moving import move_hub
+
+        move_hub(out.node, value)
     else:
         raise Usage(f"{key} cannot be changed: it is decided when joining")
     out.result({"schema_version": 1, "key": key, "value": _value(config, key)}, [f"{key} = {value}"])

@@ -30,6 +30,7 @@ from wasteland.text import masked, show
 
 DENIED = re.compile(r"code = (Unauthenticated|PermissionDenied)\b")  # gRPC's own words for its status codes
 GONE = re.compile(r"code = NotFound\b")
+MOVED = "if the hub's folder has moved: wl config set remote-base FOLDER"
 FETCHES = 8  # remotes that are fetched at a time
 
 
@@ -46,7 +47,7 @@ class Database(Changes):
         url = self._session.remotes.get(remote) or self.remotes().get(remote, "")
         folder = url.partition("file://")[2]
         if folder and not Path(folder).is_dir():
-            raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote)
+            raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote, hint=MOVED)
         self._remote("DOLT_FETCH", "--prune", remote) if not refs else self._remote("DOLT_FETCH", remote, *refs)
 
     def fetch_all(self, remotes: Sequence[str]) -> dict[str, WastelandError]:
@@ -148,6 +149,25 @@ class Database(Changes):
             session.ask(None, "CALL DOLT_REMOTE('add', %s, %s)", (name, url))
         finally:
             session.close()
+
+    def repoint(self, old: str, new: str) -> None:
+        """Let the remotes whose URLs begin with `old` begin with `new`; what was fetched from them stays.
+
+        Dolt itself can only remove a remote, which forgets that, so its file is written while no server runs.
+        """
+        import json
+
+        from wasteland.dolt.starting import at_rest, write
+
+        file = self.server.clone / ".dolt" / "repo_state.json"
+        self.close()
+        with self.locked(), at_rest(self.server):
+            state = json.loads(file.read_text())
+            for remote in state["remotes"].values():
+                if remote["url"].startswith(old):
+                    remote["url"] = new + remote["url"].removeprefix(old)
+            write(file, json.dumps(state, indent=2))
+        self._session.remotes = {}
 
     def close(self) -> None:
         """End the sessions and let the server become idle."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,15 @@ def stop(server: Server) -> bool:
         return processes.end(server.folder, patience=STOP_TIMEOUT)
     with server.lock("start"):
         return processes.end(server.folder, patience=STOP_TIMEOUT)
+
+
+@contextlib.contextmanager
+def at_rest(server: Server) -> Iterator[None]:
+    """No server runs, and none is started, meanwhile."""
+    server.leave()
+    with server.lock("start"):
+        processes.end(server.folder, patience=STOP_TIMEOUT)
+        yield
 
 
 def last_words(folder: Path) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wasteland.dolt import binary
+from wasteland.dolt.database import MOVED
 from wasteland.errors import Conflict, NotFound, Refused, Unreachable
 from wasteland.hub import CLOSED, MERGED, OPEN, Branch, Comment, Operation, Pull
 from wasteland.text import name, show
@@ -258,7 +259,7 @@ class LocalHub:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction of the pull requests; Unreachable where the folder or its file cannot be used."""
         if not self.folder.is_dir():
-            raise Unreachable(f"the hub {self.folder} is not there", about=str(self.folder))
+            raise Unreachable(f"the hub {self.folder} is not there", about=str(self.folder), hint=MOVED)
         try:
             with self._opened() as store:
                 yield store

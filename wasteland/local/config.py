@@ -100,6 +100,7 @@ class Config:
     backend: str = "local"
     signing: bool = False
     last_sync_at: str = ""
+    moved_from: str = ""  # where the file says that the clone is, when that was the usual place of another home
     extra: dict[str, Any] = field(default_factory=dict)
     node_path: Path = Path()
     node: dict[str, Any] = field(default_factory=dict)
@@ -210,7 +211,7 @@ def read(where: Paths, upstream: str) -> Config:
     made.mode = made.mode or "pr"
     if made.mode not in MODES:
         raise Misconfigured(f"{path}: mode must be one of {', '.join(MODES)}", about=str(path))
-    made.local_dir = made.local_dir or str(where.clone(upstream))
+    _find_clone(made, where.clone(upstream))
     made.node_path = where.node(upstream)
     made.node = read_json(made.node_path) if made.node_path.exists() else {}
     made.node_read = copy.deepcopy(made.node)
@@ -218,6 +219,15 @@ def read(where: Paths, upstream: str) -> Config:
         if not isinstance(made.node.get(name), kind | None):
             raise Misconfigured(f"{made.node_path}: {name} has the wrong type", about=str(made.node_path))
     return made
+
+
+def _find_clone(config: Config, usual: Path) -> None:
+    """The clone is where the file says, unless that was the usual place and the user's home has moved since."""
+    named = config.clone
+    if not config.local_dir:
+        config.local_dir = str(usual)
+    elif named.parts[-3:] == usual.parts[-3:] and not named.exists() and (usual / ".dolt").is_dir():
+        config.moved_from, config.local_dir = config.local_dir, str(usual)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gastown import sandbox
-from gastown.errors import Conflict, Misconfigured, NotFound, Refused
+from gastown.errors import Conflict, Misconfigured, NotFound, Refused, Usage
 from gastown.git import Repo
 from gastown.ledger import Ledger
 from gastown.models import Rig
 from gastown.sandbox import Box
+from gastown.text import show
 
 MARK = Path(".gt") / "ledger.db"
 ELSEWHERE = Path("/var/tmp")  # noqa: S108 - a folder of ours in it is checked for its owner
@@ -43,8 +44,10 @@ def find(named: str | None, env: Mapping[str, str], cwd: Path) -> Path:
 
 
 def install(root: Path, clock: Callable[[], datetime] = utc_now) -> Path:
-    """Make a town in `root`; Conflict where there is one already."""
+    """Make a town in `root`; Conflict where there is one already, Usage where its path is not text."""
     root = root.resolve()
+    if any("\ud800" <= char <= "\udfff" for char in str(root)):
+        raise Usage(f"a town cannot be in {show(root)}: the path is not text in UTF-8", hint="use another folder")
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     (root / ".gt").mkdir(mode=0o700, exist_ok=True)
     Ledger.create(root / MARK)

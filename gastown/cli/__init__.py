@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from gastown.errors import TownError
+from gastown.errors import TownError, Usage
 from gastown.text import masked, show
 
 COMMANDS = {
@@ -53,8 +53,11 @@ def gt(ctx: click.Context, town: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `gt`; an error becomes one sentence, a hint and an exit code, never a traceback."""
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        code = gt.main(args=None if argv is None else list(argv), prog_name="gt", standalone_mode=False)
+        if any("\ud800" <= char <= "\udfff" for word in words for char in word):
+            raise Usage("a word of the command is not text in UTF-8")
+        code = gt.main(args=words, prog_name="gt", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)

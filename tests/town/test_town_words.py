@@ -1,6 +1,7 @@
 """The program: its words, its JSON, its exit codes, and the seam to the node."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -112,6 +113,18 @@ def test_bad_words_get_one_sentence_and_a_code(home_town, node, argv, code):
     assert done.stdout == ""
     assert done.stderr.startswith("gt: ")
     assert all(line.startswith("  Hint: ") for line in done.stderr.splitlines()[1:])
+
+
+def test_a_town_is_refused_where_the_path_is_not_text(tmp_path):
+    odd = tmp_path / "caf\udce9"
+    odd.mkdir()
+    gt = [sys.executable, "-c", "from gastown.cli import main; main()"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    for words, cwd in (([str(odd / "town")], tmp_path), (["town"], odd)):
+        done = subprocess.run([*gt, "install", *words], cwd=cwd, env=environment, capture_output=True, text=True)
+        assert done.returncode == 64, done.stderr
+        assert "UTF-8" in done.stderr
+        assert not (odd / "town").exists()
 
 
 SECRET = "S3cretTokenOfBob"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ PASSED = (
 )  # fmt: skip
 # A failure of these is most often the other side's; nothing was lost by it, and it may be tried again.
 REMOTE = frozenset({"clone", "fetch", "pull", "push"})
+ODD = re.compile(r"[%\\\x00-\x1f\x7f\ud800-\udfff]")
+ODD_REMOTE = re.compile(r"[%#?\\\x00-\x1f\x7f\ud800-\udfff]")
 COPIED = ("user.name", "user.email", "user.creds", "sqlserver.global.signingkey")
 
 
@@ -89,7 +92,6 @@ def _version(program: Path) -> tuple[int, ...]:
 
 
 def _ask(program: Path) -> tuple[int, ...]:
-    import re
     import subprocess
 
     home = dolt_home(data_dir())
@@ -112,6 +114,27 @@ def environment(home: Path) -> dict[str, str]:
     return found | {
         "DOLT_ROOT_PATH": str(home), "TZ": "UTC", "DOLT_USE_ADAPTIVE_ENCODING": "false", "NO_COLOR": "1",
     }  # fmt: skip
+
+
+def fit(folder: Path, *, remote: bool = False) -> None:
+    """See that Dolt can work in `folder`, or with remotes in it; Misconfigured names what in its path it cannot.
+
+    Dolt reads a folder's path as part of an address, so it takes these for something else.
+    """
+    odd = ODD_REMOTE if remote else ODD
+    if found := odd.search(str(folder)):
+        raise Misconfigured(
+            f"Dolt cannot work in {show(folder)}: the path holds {_called(found[0])}",
+            about=show(folder),
+            hint="use a folder without it"
+            + ("" if remote else "; with XDG_DATA_HOME and XDG_CONFIG_HOME wl keeps its files elsewhere"),
+        )
+
+
+def _called(char: str) -> str:
+    if "\ud800" <= char <= "\udfff":
+        return "bytes that are not UTF-8"
+    return repr(char) if char.isprintable() else f"a control character (U+{ord(char):04X})"
 
 
 def dolt_home(data: Path) -> Path:
@@ -208,6 +231,7 @@ def run(
     """Run `dolt` once; Unreachable when it does not end in time, WastelandError with its words when it fails."""
     import subprocess
 
+    fit(cwd)
     program = str(find())
     what = f"dolt {show(args[0])}"
     try:

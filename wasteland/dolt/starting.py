@@ -54,6 +54,7 @@ def start(server: Server) -> None:
     One that runs and cannot be reached any more, because its socket or its
     passwords are gone or its folder has moved, is ended first.
     """
+    binary.fit(server.clone)
     with server.lock("start"):
         with contextlib.suppress(OSError, err.OperationalError):
             server.login("root").close()

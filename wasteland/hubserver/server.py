@@ -82,6 +82,7 @@ class DoltServer:
         raise Unreachable(f"the database server of {self.folder} did not start: {last_words(self.folder)}")
 
     def _prepare(self) -> None:
+        binary.fit(self.data, remote=True)  # forks are cloned from there
         for made in (self.folder, self.data, self.folder / "home" / ".dolt", self.socket.parent):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from wasteland.dolt import binary
 from wasteland.dolt.server import Server
 from wasteland.errors import Conflict, Unauthenticated, Usage
 from wasteland.local import config as configuration
@@ -46,6 +47,7 @@ def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None 
             raise Usage("--remote-base and --hub exclude each other")
         if "://" in remote_base:
             raise Usage("--remote-base is a folder, not an address", hint="--hub URL names a hub")
+        binary.fit(Path(remote_base).absolute(), remote=True)
         return Place("file", f"file://{Path(remote_base).absolute()}/{org}/{db}")
     from wasteland.hub.credentials import find_token
     from wasteland.hub.site import DOLTHUB, base_url, cache_folder, discover
@@ -60,9 +62,10 @@ def place(where: Paths, upstream: str, remote_base: str | None, hub: str | None 
 def fresh(where: Paths, upstream: str) -> Path:
     """Where the clone goes; what an interrupted create or join left there is removed first.
 
-    Conflict when a clone lies there that holds somebody's work.
+    Misconfigured when Dolt cannot work there, Conflict when a clone lies there that holds somebody's work.
     """
     clone = where.clone(upstream)
+    binary.fit(clone)
     clear_leftover(clone)
     if clone.exists() and any(clone.iterdir()):
         raise Conflict(f"{clone} already exists", about=str(clone), hint="wl join takes it up again; or move it away")

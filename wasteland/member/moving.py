@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wasteland.dolt import binary
 from wasteland.errors import NotFound, Refused
 from wasteland.local.config import Config
 from wasteland.node.node import Node
@@ -27,6 +28,7 @@ def move_hub(node: Node, folder: str) -> None:
     old = base_of(config)
     if old is None:
         raise Refused(f"the hub of {config.upstream} is not in a folder", about=config.upstream)
+    binary.fit(Path(new), remote=True)
     if not (Path(new) / config.org / config.db / "manifest").exists():
         raise NotFound(f"there is no wasteland {config.upstream} in {new}", about=new)
     node.db.repoint(f"{FILE}{old}/", f"{FILE}{new}/")

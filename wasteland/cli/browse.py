@@ -240,18 +240,30 @@ def standing_lines(standing: dict[str, Any]) -> list[str]:
     ]
 
 
+def _anew(out: Out) -> dict[str, Any]:
+    from wasteland.member.anew import start_anew
+
+    made = start_anew(out.node, out.say)
+    return {"kept": list(made.kept), "pull": made.pull}
+
+
 @click.command("sync")
 @click.option("--dry-run", is_flag=True, help="Fetch, and only say what would come.")
 @click.option("--level", is_flag=True, help="Bring the fork's main level now, not only every ten minutes.")
 @click.option("--upgrade", is_flag=True, help="Take a new major version of upstream's schema over.")
+@click.option("--anew", is_flag=True, help="Take a history that was rewritten or made anew; what is here is kept.")
 @verb
-def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool) -> None:
+def sync_command(out: Out, dry_run: bool, upgrade: bool, level: bool, anew: bool) -> None:
     """Bring the clone level with upstream; nothing unpushed is lost."""
     from wasteland.node import sync
     from wasteland.review.respond import own_said
 
-    found: dict[str, Any] = sync.sync(out.node, dry_run=dry_run, upgrade=upgrade, level=level)
+    aside = _anew(out) if anew and not dry_run else {}
+    found: dict[str, Any] = aside | sync.sync(out.node, dry_run=dry_run, upgrade=upgrade, level=level)
     lines = [f"Local fork: {out.node.config.local_dir}", ""]
+    lines += [f"  Kept from before: branch {show(name)}" for name in aside.get("kept", [])]
+    if number := aside.get("pull"):
+        lines.append(f"  Registration asked for: pull request {number}")
     if dry_run:
         lines.append("~ Dry run — checking upstream for changes...")
     changes = found["incoming"]

@@ -70,6 +70,7 @@ def create_command(out: Out, upstream: str, **given: Any) -> None:
 @click.option("--fork-org", help="Who owns your fork (or DOLTHUB_ORG).")
 @click.option("--direct", is_flag=True, help="Clone upstream itself; needs the right to push there.")
 @click.option("--remote", metavar="URL", help="A Dolt remote that is no hub: a git repository, a bucket, a folder.")
+@click.option("--anew", is_flag=True, help="It was made anew under its name: forget what was pinned of the old one.")
 @providers
 @verb
 def join_command(out: Out, upstream: str, **given: Any) -> None:
@@ -95,8 +96,8 @@ def _joined(out: Out, upstream: str, *, remote: str | None, **given: Any) -> Joi
         return join.join(out.paths, upstream, say=out.say, **given)
     from wasteland.member import fork
 
-    if given.pop("remote_base") or given.pop("hub") or given.pop("fork_org") or given.pop("direct"):
-        raise Usage("--remote goes without --remote-base, --hub, --fork-org and --direct")
+    if [name for name in ("remote_base", "hub", "fork_org", "direct", "anew") if given.pop(name)]:
+        raise Usage("--remote goes without --remote-base, --hub, --fork-org, --direct and --anew")
     return join.Joined(fork.join_remote(out.paths, upstream, remote, say=out.say, **given), None)
 
 

@@ -19,7 +19,7 @@ import copy
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -138,6 +138,13 @@ class Config:
         gone = self.node_read.keys() - self.node.keys()
         kept = {name: value for name, value in there.items() if name not in gone}
         self.node = kept | ours | ({"roles_version": newest} if newest else {})
+        write_json(self.node_path, self.node)
+        self.node_read = copy.deepcopy(self.node)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove what is noted in our own file under these names, atomically."""
+        there = read_json(self.node_path) if self.node_path.exists() else {}
+        self.node = {name: value for name, value in (there | self.node).items() if name not in set(names)}
         write_json(self.node_path, self.node)
         self.node_read = copy.deepcopy(self.node)
 

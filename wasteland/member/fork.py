@@ -193,7 +193,7 @@ def _found(node: Node, upstream: str, known: str | None, who: Person, say: Say) 
     base = db.find("main")
     if base is None:
         raise NotFound(f"{upstream} has no branch main", about=upstream)
-    levelling.refuse_system_tables(node)
+    levelling.refuse_more_than_rows(node, node.db.hash_of("main"))
     urn = standing.wasteland_id(node)
     if known not in (None, urn):
         raise Refused(f"{upstream} now says it is {show(urn)}; it was {known} when this rig joined", about=upstream)

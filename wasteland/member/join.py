@@ -14,6 +14,7 @@ from wasteland.errors import Conflict, NotFound, Refused, Unreachable, Usage
 from wasteland.hub import Pull
 from wasteland.local import config as configuration
 from wasteland.local.config import Config, Paths
+from wasteland.member.anew import HISTORY, IDENTITY, start_anew
 from wasteland.member.making import Place, alone, clear_leftover, config_for, fresh, place, undo
 from wasteland.member.registration import Person, Say, introduce, make_known, person
 from wasteland.node import standing
@@ -54,9 +55,14 @@ def join(
     hub: str | None = None,
     direct: bool = False,
     signed: bool = False,
+    anew: bool = False,
     say: Say = lambda _: None,
 ) -> Joined:
-    """Fork, clone, make a key, and ask upstream to register this rig and its key."""
+    """Fork, clone, make a key, and ask upstream to register this rig and its key.
+
+    With `anew`, a wasteland that was made anew under its name is taken for the
+    one that is meant: what was pinned of the old one is forgotten.
+    """
     org, _ = org_db(upstream)
     known = _known(where, upstream)
     if known is not None and (known.clone / ".dolt").is_dir():
@@ -87,7 +93,11 @@ def join(
         try:
             if (clone / ".dolt").is_dir():
                 _take_up(node, spot)
+                if anew:
+                    start_anew(node, say)
             else:
+                if anew:
+                    node.config.forget(HISTORY + IDENTITY)
                 _fork_and_clone(node, spot, fresh(where, upstream), direct=direct, say=say)
             pull = introduce(node, who, direct=direct, say=say)
             standing.pin(node, node.db.at("main"))

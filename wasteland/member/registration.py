@@ -66,7 +66,7 @@ def introduce(node: Node, who: Person, *, direct: bool, say: Say) -> Pull | None
     """Register the rig and its key: on a branch with a pull request, or on main where that may be pushed."""
     db, config = node.db, node.config
     levelling.refresh(node)
-    levelling.refuse_system_tables(node)
+    levelling.refuse_more_than_rows(node, db.hash_of(levelling.MAIN))
     known = rigs.get(db, who.handle)
     if known is not None and known.dolthub_org != config.fork_org:
         raise Conflict(f"the handle {who.handle} belongs to somebody else", about=who.handle, hint="--handle NAME")

@@ -9,6 +9,7 @@ from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Waste
 from wasteland.node.node import Node
 
 MAIN = "main"
+ANEW = "ask its maintainers, and to go on with what is there now: wl sync --anew (it keeps all that is here)"
 LAG = 600  # seconds that the fork's main may be behind upstream's
 
 
@@ -60,19 +61,20 @@ def integrate(node: Node, *, upgrade: bool = False) -> str:
 
 def _refuse_rewritten(node: Node, theirs: str) -> None:
     seen = node.config.node.get("seen_upstream")
-    if seen and seen != theirs and node.db.find(seen) and not node.db.is_ancestor(seen, theirs):
-        raise Refused(
-            f"upstream's history was rewritten: its main was {seen} and is now {theirs}, which does not contain it",
-            about=node.config.upstream,
-            hint="ask the maintainers; your clone was left as it was",
-        )
+    if not seen or seen == theirs or not node.db.find(seen) or node.db.is_ancestor(seen, theirs):
+        return
+    if node.db.merge_base(seen, theirs) is None:
+        said = f"upstream was made anew: its main is now {theirs}, which has nothing in common with {seen}, seen before"
+    else:
+        said = f"upstream's history was rewritten: its main was {seen} and is now {theirs}, which does not contain it"
+    raise Refused(said, about=node.config.upstream, hint=f"your clone was left as it was; {ANEW}")
 
 
-def refuse_system_tables(node: Node) -> None:
-    """Refused when upstream's main holds triggers, procedures or the like: seen at the first look, at join."""
+def refuse_more_than_rows(node: Node, revision: str) -> None:
+    """Refused when a history of upstream's holds triggers, procedures or the like: seen at the first look at it."""
     from wasteland.node.upgrade import more_than_rows
 
-    found = more_than_rows(node.db, node.db.log(MAIN)[-1].hash, node.db.hash_of(MAIN))
+    found = more_than_rows(node.db, node.db.log(revision)[-1].hash, revision)
     if found:
         raise Refused(
             f"this wasteland's database carries more than rows: {', '.join(found)}",

@@ -10,6 +10,7 @@ from wasteland.errors import Refused
 from wasteland.node.node import Node
 from wasteland.text import show
 
+ANEW = "if its maintainers have made it anew: wl sync --anew, or where this rig is joining: wl join … --anew"
 ROOT = "urn:dolt-root:"
 WASTELAND_ID = "SELECT value FROM _meta WHERE `key` = 'wasteland_id'"
 UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -32,7 +33,9 @@ def wasteland_id(node: Node, db: Database | None = None) -> str:
     pinned = node.config.node.get("wasteland_id")
     said = id_of(db, known=pinned)
     if pinned and pinned != said:
-        raise Refused(f"upstream now says it is {show(said)}; it was {pinned} when this rig joined", about=said)
+        raise Refused(
+            f"upstream now says it is {show(said)}; it was {pinned} when this rig joined", about=said, hint=ANEW
+        )
     return said
 
 

@@ -92,11 +92,10 @@ class Commons:
         self.made = 0
         home = self.user.home
         self.paths = config.Paths(home, home / ".config", home / ".local" / "share")
-        os.environ |= {"HOME": str(home), "WL_KEYSTORE": "file"}
 
     def build(self) -> None:
         """Register the rigs, and write all rows in a few commits."""
-        node = Node(config.load(self.paths, "acme/commons"), self.paths)
+        node = self.node()
         try:
             with node.db.change("Register rigs"):
                 self._register(node)
@@ -108,12 +107,16 @@ class Commons:
 
     def more(self) -> None:
         """One completion and its stamp more."""
-        node = Node(config.load(self.paths, "acme/commons"), self.paths)
+        node = self.node()
         try:
             with node.db.change("One more"):
                 self._write(node, 1)
         finally:
             node.close()
+
+    def node(self) -> Node:
+        """The poster's node in this process; the caller closes it."""
+        return Node(config.load(self.paths, "acme/commons"), self.paths)
 
     def _register(self, node: Node) -> None:
         for signer in self.signers:

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import User, World
 from tests.hubs import Hub
 from tests.peers.proxy import Authority, Behind, connect_proxy
+from wasteland.dolt import binary
 from wasteland.hub.dolthub import DolthubHub, Site
 
 PEER, TOWN = os.environ.get("WL_PEER"), os.environ.get("GT_PEER")
@@ -48,7 +49,7 @@ class Place:
     def dolt(self, user: User, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the unmodified `dolt` as a user."""
         env = {**user.environment(), "DOLT_ROOT_PATH": str(user.home)}
-        done = subprocess.run([os.environ["WL_DOLT"], *words], env=env, cwd=cwd or user.home, capture_output=True,
+        done = subprocess.run([str(binary.find()), *words], env=env, cwd=cwd or user.home, capture_output=True,
                               text=True, timeout=120)  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done
@@ -66,7 +67,7 @@ class Place:
         tools = user.home / "bin"
         tools.mkdir(exist_ok=True)
         if not (tools / "dolt").exists():
-            (tools / "dolt").symlink_to(os.environ["WL_DOLT"])
+            (tools / "dolt").symlink_to(str(binary.find()))
         if BEADS and not (tools / "bd").exists():
             (tools / "bd").symlink_to(BEADS)
         env = {**user.environment(), "PATH": f"{tools}:{os.environ['PATH']}"}

@@ -7,8 +7,6 @@ import json
 import pytest
 
 from tests.bench.verification import Commons
-from wasteland.local import config
-from wasteland.node.node import Node
 from wasteland.trust.verification import Verdict
 
 
@@ -24,7 +22,7 @@ def commons(tmp_path_factory):
 def place(commons, monkeypatch):
     """The commons, put back afterwards."""
     monkeypatch.setenv("HOME", str(commons.user.home))
-    node = Node(config.load(commons.paths, "acme/commons"), commons.paths)
+    node = commons.node()
     before = node.db.hash_of("main")
     memory(commons).unlink(missing_ok=True)
     yield commons, node

@@ -143,6 +143,12 @@ class World:
             user.ok("sync")
         return user
 
+    def post(self, poster: User, title: str) -> str:
+        """Post an item and land it; its id."""
+        made = poster.json("post", "--title", title)
+        poster.ok("merge", str(made["pull"]["number"]))
+        return str(made["item"]["id"])
+
     def stop(self) -> None:
         for user in self.users.values():
             user.stop()

@@ -18,9 +18,7 @@ class Place:
         self.bob = self.world.join("bob", by=self.ada)
 
     def post(self, title):
-        made = self.ada.json("post", "--title", title)
-        self.ada.ok("merge", str(made["pull"]["number"]))
-        return made["item"]["id"]
+        return self.world.post(self.ada, title)
 
     def hand_in(self, user, item):
         """Claim and hand in; the number of the pull request."""
@@ -48,8 +46,7 @@ class Place:
 def place(tmp_path):
     made = Place(tmp_path)
     yield made
-    for user in made.world.users.values():
-        user.stop()
+    made.world.stop()
 
 
 def test_both_machines_hand_in_and_both_land(place):

@@ -16,9 +16,7 @@ class Place:
         self.world = World(folder)
         self.ada = self.world.create("ada")
         self.bob = self.world.join("bob", by=self.ada)
-        made = self.ada.json("post", "--title", "Something to do")
-        self.item = made["item"]["id"]
-        self.ada.ok("merge", str(made["pull"]["number"]))
+        self.item = self.world.post(self.ada, "Something to do")
         self.bob.ok("claim", self.item)
         self.pull = str(self.bob.json("done", self.item, "--evidence", "https://example.com/first")["pull"]["number"])
 
@@ -31,8 +29,7 @@ class Place:
 def place(tmp_path):
     made = Place(tmp_path)
     yield made
-    for user in made.world.users.values():
-        user.stop()
+    made.world.stop()
 
 
 def test_changes_are_asked_for_seen_answered_and_accepted(place):
@@ -120,8 +117,7 @@ def test_in_wild_west_mode_it_is_replaced_at_once(tmp_path):
     ada.ok("sync")
     ada.ok("accept", item, "--quality", "3")
     assert ada.json("verify", "--all")["counts"] == {"verified": 2, "invalid": 0, "unsigned": 0, "undecided": 0}
-    for user in world.users.values():
-        user.stop()
+    world.stop()
 
 
 def test_a_rejection_is_told_and_never_offered_again_by_itself(place):

@@ -43,10 +43,6 @@ class Memory:
             body = text.encode("utf-8")
             _replace(self.path, self._seal(key, body) + b"\n" + body)
 
-    def forget(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
-
     def _seal(self, key: bytes, body: bytes) -> bytes:
         about = hashlib.sha256(self.about.encode("utf-8")).digest()
         return hmac.digest(key, about + body, "sha256").hex().encode()

@@ -186,7 +186,7 @@ def _holding(node: Node, table: str, row_id: str) -> Database:
 def verify_all(node: Node) -> list[tuple[str, Report]]:
     """The verdicts on every stamp and completion, oldest first; nothing that was remembered is used for them."""
     found, reports = _judged(node, node.db.hash_of(MAIN))
-    _memory(node).write(written(found))
+    _memory(node).write(written(found, found.standings()))
     return reports
 
 
@@ -234,23 +234,25 @@ def _memory(node: Node) -> Memory:
     return Memory(node.db.server.folder / "verified", node.paths.keys, repr(pinned))
 
 
-def _remembered(node: Node) -> Verified | None:
-    text = _memory(node).read()
+def _remembered(node: Node, text: str | None) -> Verified | None:
+    """What the text of the memory says, where the commit that it is of is here."""
     found = read(text) if text else None
     return found if found and node.db.find(found.head) else None
 
 
 def _standings(node: Node) -> dict[str, dict[str, Any]]:
     """What each rig has to show on main as it is: as remembered, with what has changed since judged anew."""
-    head, text = node.db.hash_of(MAIN), _memory(node).read()
+    head, memory = node.db.hash_of(MAIN), _memory(node)
+    text = memory.read()
     if text and (standings := read_standings(text, head)) is not None:
         return standings
-    known = _remembered(node)
+    known = _remembered(node, text)
     found = _advanced(node, known, head) if known else None
     if found is None:
         found, _ = _judged(node, head)
-    _memory(node).write(written(found))
-    return found.standings()
+    standings = found.standings()
+    memory.write(written(found, standings))
+    return standings
 
 
 def _advanced(node: Node, known: Verified, head: str) -> Verified | None:
@@ -308,7 +310,7 @@ def _prolonged(node: Node, db: Database, known: Verified, what: Touched) -> dict
 
 def _chains(node: Node, db: Database) -> dict[str, dict[str, Chain]]:
     """The remembered chains, brought to what `db` holds; none where that cannot be."""
-    known = _remembered(node)
+    known = _remembered(node, _memory(node).read())
     if known is None or not signatures.supported(db):
         return {}
     try:

@@ -153,14 +153,14 @@ def of_handles(known: Verified, found: Touched, handles: set[str]) -> None:
     found.completions |= {name for name, done in known.completions.items() if done.by in handles}
 
 
-def written(found: Verified) -> str:
+def written(found: Verified, standings: Mapping[str, Any]) -> str:
     """The text of three lines: what each rig has to show, which is all that most commands ask for; verdicts; chains."""
     stamps = {name: list(one) for name, one in found.stamps.items()}
     completions = {name: list(one) for name, one in found.completions.items()}
     chains = {
         urn: {handle: _links(chain) for handle, chain in by_handle.items()} for urn, by_handle in found.chains.items()
     }
-    first = {"format": FORMAT, "head": found.head, "standings": found.standings()}
+    first = {"format": FORMAT, "head": found.head, "standings": standings}
     return f"{_dumped(first)}\n{_dumped({'stamps': stamps, 'completions': completions})}\n{_dumped(chains)}\n"
 
 

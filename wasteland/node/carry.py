@@ -44,12 +44,17 @@ def push(node: Node, remote: str, branch: str, *, force: bool = False) -> str:
         return _carried(node, remote, branch, force)
     try:
         node.db.push(remote, branch, force=force)
-    except Unauthenticated:
+    except Unauthenticated as denied:
         if not _has_api(node) or not _may_write(node, remote):
             raise
         node.config.node[DENIED] = _shown_key(node)
         node.config.save_node()
-        return _carried(node, remote, branch, force)
+        try:
+            return _carried(node, remote, branch, force)
+        except Refused as error:  # neither way is open: it is not the key that is in the way
+            del node.config.node[DENIED]
+            node.config.save_node()
+            raise denied from error
     return node.db.hash_of(branch)
 
 
@@ -83,12 +88,7 @@ def _may_write(node: Node, remote: str) -> bool:
 
 
 def _carried(node: Node, remote: str, branch: str, force: bool) -> str:
-    try:
-        return _onto_main(node, remote) if branch == MAIN else _rows_to(node, remote, branch, branch, force)
-    except Refused as error:
-        if _may_write(node, remote):
-            raise
-        raise Unauthenticated(error.message, about=error.about, hint="wl doctor says which right is missing") from error
+    return _onto_main(node, remote) if branch == MAIN else _rows_to(node, remote, branch, branch, force)
 
 
 def _onto_main(node: Node, remote: str) -> str:

@@ -48,7 +48,7 @@ def test_an_item_goes_from_post_to_stamp_and_what_is_wrong_is_refused(world):
     assert (done["item"]["status"], done["item"]["claimed_by"]) == ("in_review", "worker")
     poster.ok("sync")
     assert item_of(poster, item)["actions"] == ["accept", "reject", "close"]
-    assert item_of(worker, item)["actions"] == []
+    assert item_of(worker, item)["actions"] == ["done"]
 
     refused(poster, USAGE, "accept", item, "--quality", "99")
     refused(poster, USAGE, "accept", item, "--quality", "4", "--severity", "mega")

@@ -218,22 +218,23 @@ class Demo:
         self.show(self.wl("worker", "me"), ("Standing", "quality"))
 
     def trace(self, made: Any) -> None:
-        """From the stamp to the commit and the patch, re-computed."""
-        import hashlib
+        """From the stamp to the commits and how they differ, listed by git once more."""
+        from wasteland.orders import CHANGES, changes_sha256
 
         evidence = self.json("worker", "wl", "status", made["item"]["id"])["evidence"]
-        flags = ("--no-ext-diff", "--no-textconv", "--no-color", "--full-index", "--binary")
-        patch = subprocess.run(
-            ["git", "diff", *flags, evidence["base"], evidence["head"]], cwd=self.repository, capture_output=True
+        listed = subprocess.run(
+            ["git", *CHANGES, evidence["base"], evidence["head"]], cwd=self.repository, capture_output=True
         )
-        digest = hashlib.sha256(patch.stdout).hexdigest()
+        digest = changes_sha256(listed.stdout)
         on_main = self.git("merge-base", "--is-ancestor", evidence["head"], "main", cwd=self.repository) == ""
         print(
             f"    stamp {made['stamp']['id']} → completion {made['completion']['id']} → commit {evidence['head'][:12]}"
         )
-        print(f"    patch {digest[:16]}… {'=' if digest == evidence['patch_sha256'] else '≠'} what the worker signed")
-        if digest != evidence["patch_sha256"] or not on_main:
-            raise Failed("the patch on main is not the one that was signed")
+        print(
+            f"    changes {digest[:16]}… {'=' if digest == evidence['changes_sha256'] else '≠'} what the worker signed"
+        )
+        if digest != evidence["changes_sha256"] or not on_main:
+            raise Failed("the changes on main are not those that were signed")
 
     def refuse(self) -> None:
         """What nobody may do."""

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.bench.cost import Cost, cost_of
 from tests.conftest import User, World
 from wasteland.commons import rigs, signatures, stamp_time
 from wasteland.local import config
@@ -68,15 +66,6 @@ class Signer:
     @property
     def party(self) -> Party:
         return Party(self.key.handle, self.key.did)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one command took: seconds of wall clock and of CPU, and the most memory it held, in MiB."""
-
-    wall: float
-    cpu: float
-    memory: float
 
 
 class Commons:
@@ -187,18 +176,8 @@ class Commons:
         return envelope.sha256, row | {"created_at": stamp_time(now)}
 
     def cost(self, *words: str) -> Cost:
-        """Run `wl`, which must succeed."""
-        wl = str(Path(sys.executable).with_name("wl"))
-        began = time.perf_counter()
-        child = subprocess.Popen([wl, *words], env=self.user.environment(), stdout=subprocess.PIPE, text=True)
-        said = child.stdout.read() if child.stdout else ""
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.stdout:
-            child.stdout.close()
-        if child.returncode:
-            raise SystemExit(f"wl {' '.join(words)} ended with {child.returncode}: {said}")
-        return Cost(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        """Run `wl` as the rig, which must succeed."""
+        return cost_of(self.user, *words)
 
     def forget(self) -> None:
         """Remove what was remembered of the verdicts."""

@@ -251,6 +251,25 @@ def test_a_difference_is_rows_before_and_after(db):
     assert (table.table, table.data, table.schema) == ("item", True, False)
 
 
+def test_rows_that_differ_are_counted_and_asked_for_what_they_mention(db):
+    old = db.hash_of(db.revision)
+    with db.change("three things"):
+        db.run(ADD, id="new", word="x")
+        db.run(ADD, id="other", word="x")
+        db.run("UPDATE item SET state = 'gone' WHERE id = 'base'")
+    with db.change("one less"):
+        db.run("DELETE FROM item WHERE id = 'other'")
+    new = db.hash_of(db.revision)
+    assert db.tally(old, new) == {"item": {"added": 1, "modified": 1, "removed": 0}}
+    assert db.tally(new, old) == {"item": {"added": 0, "modified": 1, "removed": 1}}
+    assert db.count_diff(old, new) == 2
+    places = {"item": "id", "timed": "id", "nowhere": "id"}
+    assert db.mentioned(old, new, places, ["base", "new", "other", "' OR 1=1 --"]) == {"base", "new"}
+    assert db.mentioned(new, old, places, ["new"]) == {"new"}
+    assert db.mentioned(old, new, places, []) == set()
+    assert len(db.diff(old, new, "item", limit=1)) == 1
+
+
 def test_a_push_that_is_behind_is_rejected_and_one_without_an_answer_is_unreachable(db, tmp_path):
     name = db.revision
     with db.change("first"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from wasteland.dolt.queries import Queries
@@ -15,6 +15,7 @@ from wasteland.values import dataclass
 
 SYSTEM = "dolt_"
 HASH = re.compile(r"[0-9a-v]{32}\Z")
+KINDS = ("added", "modified", "removed")
 FEW = 100  # rows of a difference that is remembered, and differences
 
 
@@ -148,9 +149,10 @@ class History(Queries):
             for r in found
         ]
 
-    def diff(self, old: str, new: str, table: str) -> list[RowDiff]:
-        """The rows of `table` that differ between two commits."""
-        found = self._plain("SELECT * FROM dolt_diff(%s, %s, %s)", (old, new, table))
+    def diff(self, old: str, new: str, table: str, *, limit: int = 0) -> list[RowDiff]:
+        """The rows of `table` that differ between two commits; 0 is no limit."""
+        tail = f" LIMIT {int(limit)}" if limit else ""
+        found = self._plain(f"SELECT * FROM dolt_diff(%s, %s, %s){tail}", (old, new, table))
         return [
             RowDiff(
                 table,
@@ -171,11 +173,35 @@ class History(Queries):
             known[old, new] = found
         return list(found)
 
+    def tally(self, old: str, new: str) -> dict[str, dict[str, int]]:
+        """How many rows of each ordinary table differ between two commits, by what became of them; none is read."""
+        sql = (
+            "SELECT table_name AS name, rows_added AS added, rows_modified AS modified, rows_deleted AS removed "
+            "FROM dolt_diff_stat(%s, %s)"
+        )
+        found = {
+            str(row["name"]): {kind: int(row[kind] or 0) for kind in KINDS} for row in self._plain(sql, (old, new))
+        }
+        return {name: n for name, n in sorted(found.items()) if any(n.values()) and not name.startswith(SYSTEM)}
+
     def count_diff(self, old: str, new: str) -> int:
         """How many rows of ordinary tables differ between two commits."""
-        sql = "SELECT table_name AS name, rows_added + rows_deleted + rows_modified AS n FROM dolt_diff_stat(%s, %s)"
-        found = self._plain(sql, (old, new))
-        return sum(int(row["n"] or 0) for row in found if not str(row["name"]).startswith(SYSTEM))
+        return sum(sum(kinds.values()) for kinds in self.tally(old, new).values())
+
+    def mentioned(self, old: str, new: str, places: Mapping[str, str], values: Iterable[str]) -> set[str]:
+        """Which of `values` the rows that differ between two commits name, in the column of each table of `places`."""
+        asked = sorted(values)
+        if not asked:
+            return set()
+        differ = {table.table for table in self.diff_tables(old, new) if table.data}
+        marks = ", ".join(["%s"] * len(asked))
+        found: set[str] = set()
+        for table in sorted(differ & places.keys()):
+            for side in (f"to_{places[table]}", f"from_{places[table]}"):
+                column = identifier(side)
+                sql = f"SELECT DISTINCT {column} AS name FROM dolt_diff(%s, %s, %s) WHERE {column} IN ({marks})"
+                found |= {str(row["name"]) for row in self._plain(sql, (old, new, table, *asked))}
+        return found
 
     def overlaps(self, base: str, other: str) -> list[RowConflict]:
         """The rows that both sides changed, if `other` were merged into `base`.

@@ -51,22 +51,17 @@ def sync(node: Node, *, dry_run: bool = False, upgrade: bool = False, level: boo
 def _incoming(node: Node, old: str, new: str) -> dict[str, dict[str, int]]:
     if node.db.is_ancestor(new, old):
         return {}
-    found: dict[str, dict[str, int]] = {}
-    base = node.db.merge_base(old, new) or old
-    for row in node.db.diff_all(base, new):
-        kinds = found.setdefault(row.table, {"added": 0, "modified": 0, "removed": 0})
-        kinds[row.kind] += 1
-    return found
+    return node.db.tally(node.db.merge_base(old, new) or old, new)
 
 
 def _clean(node: Node) -> list[str]:
     """Delete this rig's branches that have landed, and set aside those that lost; the names of the landed."""
     gone = []
     main = upstream_head(node)
-    touched = _since(node, main)
     ours = node.db.branches(f"wl/{node.handle}/") | node.db.branches(f"wl/register/{node.handle}")
+    touched = _since(node, main, {_subject(branch) for branch in ours})
     for branch, head in ours.items():
-        if touched is not None and branch.rpartition("/")[2] not in touched:
+        if _subject(branch) not in touched:
             continue
         if landed(node, branch):
             drop(node, branch, push=node.hub is not None)
@@ -79,13 +74,21 @@ def _clean(node: Node) -> list[str]:
     return gone
 
 
-def _since(node: Node, main: str) -> set[str] | None:
-    """The items and rigs that upstream has changed since branches were looked at last; None where all are to be."""
+# Where the rows of a table name the item or the rig that they are about.
+SUBJECTS = {"wanted": "id", "completions": "wanted_id", "wl_leases": "wanted_id", "rigs": "handle"}
+
+
+def _subject(branch: str) -> str:
+    """The item or the rig that a branch of a rig is about."""
+    return branch.rpartition("/")[2]
+
+
+def _since(node: Node, main: str, subjects: set[str]) -> set[str]:
+    """Those of `subjects` that upstream has changed since branches were looked at last: all where that is not known."""
     before = node.config.node.get("cleaned_upstream")
     if not before or node.db.find(before) is None or not node.db.is_ancestor(before, main):
-        return None
-    names = ("id", "wanted_id", "handle")
-    return {str(row.row[name]) for row in node.db.diff_all(before, main) for name in names if row.row.get(name)}
+        return subjects
+    return node.db.mentioned(before, main, SUBJECTS, subjects)
 
 
 OFFERED = "offered"  # in this node's own file: the number of the pull request that was opened for each branch
@@ -140,7 +143,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
         return None
     head, main = db.hash_of(branch), upstream_head(node)
     base = db.merge_base(head, main)
-    if base in (main, None) or not _touched(node, str(base), main, wanted_id):
+    if base in (main, None) or not db.mentioned(str(base), main, SUBJECTS, [wanted_id]):
         return branch
     try:
         db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
@@ -151,13 +154,6 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
         drop(node, branch, push=push)
         return None
     return branch
-
-
-def _touched(node: Node, old: str, new: str, wanted_id: str) -> bool:
-    changed = {table.table for table in node.db.diff_tables(old, new) if table.data}
-    tables = sorted(changed & {"wanted", "completions", "wl_leases"})
-    rows = [row for table in tables for row in node.db.diff(old, new, table)]
-    return any(wanted_id in (row.row.get("id"), row.row.get("wanted_id")) for row in rows)
 
 
 def set_aside(node: Node, branch: str, why: str, *, push: bool) -> str:

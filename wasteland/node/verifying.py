@@ -39,6 +39,7 @@ from wasteland.trust.verified import (
 
 MAIN = "main"
 FEW = 2000  # rows that are judged again by themselves; beyond that all are
+ROWS = 4 * FEW  # rows that are looked at to find those
 Row = dict[str, Any]
 About = dict[tuple[str, str], list[Envelope]]
 
@@ -278,13 +279,15 @@ def _advanced(node: Node, known: Verified, head: str) -> Verified | None:
 
 
 def _differences(node: Node, old: str, new: str) -> list[RowDiff] | None:
-    """The rows that differ and that a verdict may rest on; None where tables came or went."""
+    """The rows that differ and that a verdict may rest on; None where they are very many, or tables came or went."""
     found: list[RowDiff] = []
     for table in node.db.diff_tables(old, new):
         if table.table in TABLES or table.table.startswith(PARENTS):
             if table.kind != "modified" or table.schema:
                 return None
-            found += node.db.diff(old, new, table.table)
+            found += node.db.diff(old, new, table.table, limit=ROWS + 1)
+            if len(found) > ROWS:
+                return None
     return found
 
 

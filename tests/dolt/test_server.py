@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
@@ -183,6 +184,36 @@ def test_a_server_that_runs_is_found_whatever_of_its_files_is_gone(server, lose)
     assert again.stop() is True
     assert not alive(first["server"])
     assert not alive(first["keeper"])
+
+
+SLOW_TO_END = """
+import ctypes, fcntl, os, signal, sys, threading, time
+held = open(sys.argv[1], "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+def last():
+    print("ready", flush=True)
+    signal.sigwait({signal.SIGTERM})
+    going.set()
+    time.sleep(0.5)
+    os._exit(0)
+going = threading.Event()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+threading.Thread(target=last).start()
+going.wait()
+ctypes.CDLL(None).syscall(60, 0)  # the first thread alone: no command line any more, and the files are still held
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="names a system call by its number")
+def test_a_process_is_gone_only_when_it_holds_no_file_any_more(tmp_path):
+    keeper, held = tmp_path / processes.KEEPER.decode(), tmp_path / "held"
+    keeper.write_text(SLOW_TO_END)
+    words = [sys.executable, "-I", str(keeper), str(held), str(tmp_path / processes.CONFIG)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as slow:
+        slow.stdout.readline()
+        assert processes.end(tmp_path, patience=20) is True
+        with held.open() as ours:
+            fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("lose", [_lose("s"), _lose_all])

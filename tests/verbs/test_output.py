@@ -134,6 +134,24 @@ def test_a_terminal_echoes_again_after_a_prompt_that_was_ended(tmp_path, number)
     os.close(terminal)
 
 
+def test_what_is_typed_at_a_prompt_is_read_and_not_shown(tmp_path):
+    user = World(tmp_path).user("somebody")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        argv = user.argv("login", "--hub", "http://127.0.0.1:9")
+        os.execve(argv[0], argv, user.environment())
+    seen = b""
+    while b"oken" not in seen or termios.tcgetattr(terminal)[3] & termios.ECHO:
+        seen += os.read(terminal, 4096) if select.select([terminal], [], [], 0.02)[0] else b""
+    os.write(terminal, b"two words\n")
+    while b"Hint" not in seen and b"ASCII" not in seen:
+        seen += os.read(terminal, 4096)
+    assert b"this is not a token" in seen
+    assert b"two words" not in seen
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 64
+    os.close(terminal)
+
+
 def test_json_of_a_refusal_stays_one_value(rig):
     done = wl(rig, "claim", "w-none", "--json")
     assert json.loads(done.stdout)["error"]["code"] == "NotFound"

@@ -93,35 +93,60 @@ def _typed(base: str) -> str:
         if not text.strip():
             raise Usage("no token came on standard input", hint="wl login < FILE, or run it in a terminal")
         return text
-    with _terminal_given_back():
-        found: str = click.prompt(f"API token for {base}", hide_input=True, err=True)
-    return found
+    return _hidden(f"API token for {base}: ")
 
 
-class _Ended(BaseException):
-    """A signal ends this process while a terminal hides what is typed."""
+def _hidden(prompt: str) -> str:
+    """A line that a person types unseen; Abort at its end of file.
+
+    A signal is waited for together with the line.  One that came just before
+    a blocking read would be noticed only after the line, and the terminal
+    would hide what is typed until then.
+    """
+    import select
+    import termios
+
+    terminal, line = sys.stdin.fileno(), b""
+    click.echo(prompt, nl=False, err=True)
+    with _signals_held() as came:
+        before = termios.tcgetattr(terminal)
+        hiding = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        try:
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, hiding)
+            while not line.endswith(b"\n"):
+                if came in select.select([terminal, came], [], [])[0] or not (more := os.read(terminal, 4096)):
+                    raise click.Abort
+                line += more
+        finally:
+            termios.tcflush(terminal, termios.TCIFLUSH)  # half a token is not for the shell
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+            click.echo(err=True)
+    return line.decode(errors="replace").strip()
 
 
 @contextlib.contextmanager
-def _terminal_given_back() -> Iterator[None]:
-    """Let the prompt restore the terminal before a signal ends this process; the process ends by that signal then."""
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+def _signals_held() -> Iterator[int]:
+    """Let what ends this process wait until the end of the block; a descriptor that can be read once something has."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     came: list[int] = []
-
-    def end(number: int, _frame: object) -> None:
-        came.append(number)
-        raise _Ended
-
-    before = {number: signal.signal(number, end) for number in numbers}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        yield
-    except _Ended:
-        signal.signal(came[0], signal.SIG_DFL)
-        os.kill(os.getpid(), came[0])
+        yield reader
     finally:
+        signal.set_wakeup_fd(woken)
         for number, handler in before.items():
-            if number not in came:
-                signal.signal(number, handler)
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _by_hand(there: DolthubHub) -> list[str]:

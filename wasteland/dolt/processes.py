@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 CONFIG = "server.yaml"
@@ -59,14 +60,15 @@ def end(folder: Path, *, patience: float, gently: bool = True) -> bool:
     """End the processes that serve `folder` and wait until they are gone; whether there were any.
 
     They are asked, unless they are going down already (not `gently`), and
-    killed after `patience` seconds.
+    killed after `patience` seconds.  One that ends has no command line any
+    more while it still holds its files, so they are told by when they began.
     """
-    found = serving(folder)
+    found = {pid: began for pid in serving(folder) if (began := _began(pid))}
     if found and gently:
-        _send(found[:1], signal.SIGTERM)  # a keeper ends its server
+        _send(list(found)[:1], signal.SIGTERM)  # a keeper ends its server
     deadline = time.monotonic() + patience
     left = found
-    while left := [one for one in left if serves(one, folder)]:
+    while left := {pid: began for pid, began in left.items() if _began(pid) == began}:
         if time.monotonic() > deadline:
             _send(left, signal.SIGKILL)
             deadline += patience
@@ -74,7 +76,7 @@ def end(folder: Path, *, patience: float, gently: bool = True) -> bool:
     return bool(found)
 
 
-def _send(pids: list[int], number: signal.Signals) -> None:
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -82,11 +84,18 @@ def _send(pids: list[int], number: signal.Signals) -> None:
 
 def alive(pid: int) -> bool:
     """Whether a process runs, and has not only not been waited for."""
+    return _began(pid) is not None
+
+
+def _began(pid: int) -> str | None:
+    """When a process began, in ticks since the machine did; None where none of its threads runs any more."""
     try:
         with open(f"/proc/{pid}/stat") as found:
-            return found.read().rpartition(")")[2].split()[0] != "Z"
+            words = found.read().rpartition(")")[2].split()
     except OSError:
-        return False
+        return None
+    state, threads, began = words[0], int(words[17]), words[19]
+    return None if state in "ZX" and threads <= 1 else began
 
 
 def holder(file: Path) -> tuple[int, str] | None:

@@ -5,6 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 data=${XDG_DATA_HOME:-$HOME/.local/share}/wasteland
 dolt_needed=1.82.4
 go_needed=1.25.6
+[[ ${WL_DOLT:-/} == /* ]] || export WL_DOLT=$PWD/$WL_DOLT  # the scripts change folders
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

@@ -35,11 +35,12 @@ def a_program(path: Path, words: str) -> None:
     path.chmod(0o755)
 
 
-def setup(machine: Path) -> subprocess.CompletedProcess[str]:
-    env = {"HOME": str(machine / "home"), "PATH": str(machine / "bin")}
+def setup(machine: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {"HOME": str(machine / "home"), "PATH": str(machine / "bin"), **more}
     return subprocess.run(
-        [machine / "clone" / "scripts" / "setup"], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+        [machine / "clone" / "scripts" / "setup"], env=env, capture_output=True, text=True, timeout=60, check=False,
+        cwd=machine,
+    )  # fmt: skip
 
 
 def lib(words: str) -> bool:
@@ -79,6 +80,29 @@ def test_setup_with_nothing_missing_only_looks(machine):
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((machine / "home").iterdir()) == []
+
+
+def test_setup_builds_no_dolt_where_one_is_named(machine):
+    a_venv(machine)
+    a_program(machine / "bin" / "go", "exit 1")
+    a_program(machine / "mine", "echo dolt version 2.3.1")
+    for named in (str(machine / "mine"), "mine"):
+        done = setup(machine, WL_DOLT=named)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("echo dolt version 1.82.3", "which is Dolt 1.82.3; 1.82.4 or later is needed"),
+     ("exit 1", "which is not a Dolt that runs")],
+)  # fmt: skip
+def test_setup_refuses_a_named_dolt_that_will_not_do(machine, words, said):
+    a_venv(machine)
+    a_program(machine / "bin" / "dolt", "echo dolt version 1.83.2")
+    a_program(machine / "mine", words)
+    done = setup(machine, WL_DOLT=str(machine / "mine"))
+    assert done.returncode == 1
+    assert done.stderr == f"setup: WL_DOLT names {machine}/mine, {said}\n"
 
 
 def test_a_venv_that_is_half_made_is_made_again(machine):

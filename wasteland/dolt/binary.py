@@ -29,6 +29,10 @@ PASSED = (
 REMOTE = frozenset({"clone", "fetch", "pull", "push"})
 ODD = re.compile(r"[%\\\x00-\x1f\x7f\ud800-\udfff]")
 ODD_REMOTE = re.compile(r"[%#?\\\x00-\x1f\x7f\ud800-\udfff]")
+WRITTEN = "dolt-version"  # beside a database: the newest Dolt that wrote to it
+WRITTEN_BY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\s*")
+PANIC = re.compile(r"^(?:.*caught )?panic: *(.*)$", re.MULTILINE)
+FRESH = "; or move the clone away, then wl leave and wl join make another"
 COPIED = ("user.name", "user.email", "user.creds", "sqlserver.global.signingkey")
 
 
@@ -43,16 +47,21 @@ def find() -> Path:
     if named:
         if not os.access(named, os.X_OK):
             raise Misconfigured(f"WL_DOLT names {named}, which is not a program", about=named)
-        return Path(named)
+        have = version(Path(named))
+        if have < NEEDED:
+            is_ = f"Dolt {dotted(have)}; {dotted(NEEDED)} or later is needed" if any(have) else "not a Dolt that runs"
+            raise Misconfigured(f"WL_DOLT names {named}, which is {is_}", about=named)
+        return Path(named).absolute()
     ours = data_dir() / "wasteland" / "bin" / "dolt"
     found = _on_path()
     if found:
-        version = _version(found)
-        if version >= NEEDED:
+        have = version(found)
+        if have >= NEEDED:
             return found
         if not ours.exists():
-            have, need = ".".join(map(str, version)), ".".join(map(str, NEEDED))
-            raise Misconfigured(f"the Dolt on PATH is {have}; {need} or later is needed", hint="run scripts/setup")
+            raise Misconfigured(
+                f"the Dolt on PATH is {dotted(have)}; {dotted(NEEDED)} or later is needed", hint="run scripts/setup"
+            )
     if os.access(ours, os.X_OK):
         return ours
     raise Misconfigured("Dolt is not installed", hint="run scripts/setup, which builds it once")
@@ -67,8 +76,16 @@ def _on_path() -> Path | None:
     return None
 
 
-def _version(program: Path) -> tuple[int, ...]:
-    """The version of a `dolt`, remembered by path, size and time of change: asking costs 70 ms."""
+def dotted(version: Sequence[int]) -> str:
+    """A version as it is written."""
+    return ".".join(map(str, version))
+
+
+def version(program: Path) -> tuple[int, ...]:
+    """The version of a `dolt`, remembered by path, size and time of change: asking costs 70 ms.
+
+    All zeros where it says none.
+    """
     import json
 
     stat = program.stat()
@@ -80,15 +97,15 @@ def _version(program: Path) -> tuple[int, ...]:
             return tuple(known["version"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    version = _ask(program)
+    found = _ask(program)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         made = cache.with_suffix(f".{os.getpid()}")
-        made.write_text(json.dumps({"key": key, "version": version}))
+        made.write_text(json.dumps({"key": key, "version": found}))
         os.replace(made, cache)
     except OSError:
         pass
-    return version
+    return found
 
 
 def _ask(program: Path) -> tuple[int, ...]:
@@ -129,6 +146,61 @@ def fit(folder: Path, *, remote: bool = False) -> None:
             hint="use a folder without it"
             + ("" if remote else "; with XDG_DATA_HOME and XDG_CONFIG_HOME wl keeps its files elsewhere"),
         )
+
+
+def admit(program: Path, data: Path, beside: Path, hint: str = FRESH) -> tuple[int, ...]:
+    """Let a `dolt` write to the databases in `data`, and remember its version in `beside`.
+
+    Gives the newest version that wrote there before.  Misconfigured where that
+    is newer than `program`: an older Dolt panics on some of what a newer one
+    has written.  Where nothing can be written nothing is remembered, and
+    reading goes on.
+    """
+    before, have = written_by(beside), version(program)
+    if have < before:
+        raise Misconfigured(
+            f"{show(data)} was last written to by Dolt {dotted(before)}, and {program} is {dotted(have)}: "
+            "an older one may not be able to read it",
+            about=str(data),
+            hint=f"use {dotted(before)} or later: WL_DOLT=/path/to/dolt{hint}",
+        )
+    remember(beside, have)
+    return before
+
+
+def written_by(beside: Path) -> tuple[int, ...]:
+    """The newest version of Dolt that wrote to a database, as remembered beside it; empty where nothing is known."""
+    try:
+        found = WRITTEN_BY.fullmatch((beside / WRITTEN).read_text())
+    except (OSError, ValueError):
+        return ()
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def remember(beside: Path, version: Sequence[int]) -> None:
+    """Write down which Dolt last wrote to a database, as far as the disk lets one."""
+    note = beside / WRITTEN
+    if written_by(beside) == tuple(version):
+        return
+    with contextlib.suppress(OSError):
+        if not version:
+            note.unlink(missing_ok=True)
+            return
+        made = note.with_suffix(f".{os.getpid()}")
+        made.write_text(f"{dotted(version)}\n")
+        os.replace(made, note)
+
+
+def broke_down(words: str, program: Path, data: Path, hint: str = FRESH) -> Misconfigured | None:
+    """What is said of a Dolt that panicked, by its last words; None where it did not."""
+    found = PANIC.search(words)
+    if found is None:
+        return None
+    return Misconfigured(
+        f"Dolt {dotted(version(program))} broke down on {show(data)}: {reason(found[1])}",
+        about=str(data),
+        hint=f"a newer Dolt may have written to it; use that one: WL_DOLT=/path/to/dolt{hint}",
+    )
 
 
 def _called(char: str) -> str:
@@ -232,7 +304,11 @@ def run(
     import subprocess
 
     fit(cwd)
-    program = str(find())
+    found = find()
+    beside = cwd.parent / f".{cwd.name}.node"
+    if (beside / WRITTEN).exists():
+        admit(found, cwd, beside)
+    program = str(found)
     what = f"dolt {show(args[0])}"
     try:
         process = subprocess.Popen(
@@ -251,6 +327,8 @@ def run(
         _end(process)
         raise
     if check and process.returncode:
+        if panicked := broke_down(err, found, cwd):
+            raise panicked
         kind = Unreachable if args[0] in REMOTE else WastelandError
         raise kind(f"{what} failed: {reason(err, '') or reason(out)}", about=args[0])
     return subprocess.CompletedProcess([program, *args], process.returncode, out, err)

@@ -80,6 +80,7 @@ class Server:
         private(self.folder)
         (self.folder / "being-made").touch()
         (self.folder / "made-here").touch()
+        (self.folder / "dolt-version").unlink(missing_ok=True)  # of another clone in this place
 
     def made(self) -> None:
         """The clone is complete and its owner knows of it."""

@@ -58,6 +58,10 @@ class Session:
         words = masked(show(error.args[1] if len(error.args) > 1 else error))[:300]
         if number in LOST or isinstance(error, err.InterfaceError):
             self.close()
+            from wasteland.dolt import starting
+
+            if panicked := starting.broke_down(self.server):
+                return panicked
             return Unreachable(f"the database server went away: {words}", hint="try again")
         if number in SERIALIZATION:
             return Conflict("another change of the same row was first")

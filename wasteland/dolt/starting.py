@@ -17,7 +17,7 @@ from typing import Any
 from wasteland.dolt import binary, processes
 from wasteland.dolt.driver import ER, err
 from wasteland.dolt.server import Server, private
-from wasteland.errors import Locked, Unreachable
+from wasteland.errors import Locked, Misconfigured, Unreachable, WastelandError
 from wasteland.text import reason, show
 
 ACCOUNTS = ("root", "node", "sync")
@@ -98,7 +98,7 @@ def _is_lost(error: Exception) -> bool:
     return isinstance(cause, FileNotFoundError | ConnectionRefusedError) or error.args[:1] == (ER.ACCESS_DENIED_ERROR,)
 
 
-def _not_started(server: Server) -> Unreachable:
+def _not_started(server: Server) -> WastelandError:
     said = f"the database server of {server.clone} did not start: "
     other = processes.holder(server.clone.resolve() / ".dolt" / "noms" / "LOCK")
     if other is not None:
@@ -108,6 +108,8 @@ def _not_started(server: Server) -> Unreachable:
             about=str(server.clone),
             hint="wait until it has ended, or end it, then try again",
         )
+    if panicked := broke_down(server):
+        return panicked
     return Unreachable(
         said + last_words(server.folder),
         about=str(server.clone),
@@ -116,7 +118,19 @@ def _not_started(server: Server) -> Unreachable:
 
 
 def _launch(server: Server) -> bool:
-    """Start keeper and server; whether a login through the socket succeeded."""
+    """Start keeper and server; whether a login through the socket succeeded.
+
+    Which Dolt it is, is remembered before it runs, and forgotten where it did not come up.
+    """
+    program = binary.find()
+    before = binary.admit(program, server.clone, server.folder)
+    if _comes_up(server, program):
+        return True
+    binary.remember(server.folder, before)
+    return False
+
+
+def _comes_up(server: Server, program: Path) -> bool:
     path = server.socket_path()
     private(path.parent)
     path.unlink(missing_ok=True)
@@ -136,7 +150,7 @@ def _launch(server: Server) -> bool:
     write(server.folder / "server.yaml", config)
     environment = binary.environment(server.home) | server.extra_env
     environment |= {"DOLT_ROOT_PASSWORD": passwords["root"], "DOLT_ROOT_HOST": "localhost"}
-    keeper = _keeper(server, environment)
+    keeper = _keeper(server, program, environment)
     deadline = time.monotonic() + START_TIMEOUT
     pause = 0.01
     while time.monotonic() < deadline:
@@ -150,14 +164,14 @@ def _launch(server: Server) -> bool:
     return False
 
 
-def _keeper(server: Server, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _keeper(server: Server, program: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     log = server.folder / "server.log"
     KEEPERS[:] = [one for one in KEEPERS if one.poll() is None]
     with log.open("wb") as out:
         keeper = subprocess.Popen(
             [
                 sys.executable, "-I", str(Path(__file__).with_name("keeper.py")),
-                str(binary.find()), str(server.folder / "server.yaml"),
+                str(program), str(server.folder / "server.yaml"),
                 str(server.folder / "in-use"), str(server.folder / "server.json"), str(server.idle),
             ],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out,
@@ -219,11 +233,20 @@ def at_rest(server: Server) -> Iterator[None]:
 
 def last_words(folder: Path) -> str:
     """What a server's log says of why it ended."""
+    return reason(server_log(folder), newest=True)
+
+
+def broke_down(server: Server) -> Misconfigured | None:
+    """What is said of a server that panicked; None where its log tells of no panic."""
+    return binary.broke_down(server_log(server.folder), binary.find(), server.clone)
+
+
+def server_log(folder: Path) -> str:
+    """The end of what a server and its keeper said since it was started; empty where there is none."""
     try:
-        said = (folder / "server.log").read_text(errors="replace")[-LOG:]
+        return (folder / "server.log").read_text(errors="replace")[-LOG:]
     except OSError:
-        said = ""
-    return reason(said, newest=True)
+        return ""
 
 
 def _free_port() -> int:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from wasteland.dolt import binary, keeper, processes
 from wasteland.dolt.server import socket_in
-from wasteland.dolt.starting import last_words, write
+from wasteland.dolt.starting import last_words, server_log, write
 from wasteland.errors import Misconfigured, Unreachable
 
 START_TIMEOUT = 60.0
@@ -79,6 +79,8 @@ class DoltServer:
             if self._launch(answers):
                 return
         self.stop()
+        if panicked := binary.broke_down(server_log(self.folder), binary.find(), self.data, hint=""):
+            raise panicked
         raise Unreachable(f"the database server of {self.folder} did not start: {last_words(self.folder)}")
 
     def _prepare(self) -> None:
@@ -106,6 +108,15 @@ class DoltServer:
         processes.end(self.folder, patience=END_TIMEOUT)
 
     def _launch(self, answers: Callable[[], bool]) -> bool:
+        """Start the server; whether it answers.  Which Dolt it is, is remembered as beside a clone."""
+        program = binary.find()
+        before = binary.admit(program, self.data, self.folder, hint="")
+        if self._comes_up(program, answers):
+            return True
+        binary.remember(self.folder, before)
+        return False
+
+    def _comes_up(self, program: Path, answers: Callable[[], bool]) -> bool:
         self.socket.unlink(missing_ok=True)
         port, self.remote_port = _free_ports(2)
         config = CONFIG.format(
@@ -121,7 +132,7 @@ class DoltServer:
         }  # fmt: skip
         with (self.folder / "server.log").open("wb") as log:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", str(keeper.__file__), str(binary.find()), str(self.folder / "server.yaml"),
+                [sys.executable, "-I", str(keeper.__file__), str(program), str(self.folder / "server.yaml"),
                  str(self.folder / "in-use"), str(self.folder / "server.json"), str(KEEP)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
                 cwd=self.folder,

@@ -633,13 +633,27 @@ def test_a_second_history_of_ones_own_chain_is_rejected():
     earlier = Envelope.from_columns(attestation["payload"], attestation["signatures"])
     rows = (ACCEPTED, validated(), added("stamps", stamp), added("wl_attestations", attestation))
     assert other["payload_sha256"] == attestation["payload_sha256"]
-    assert verdict_of(*rows, attestations=lambda _: [earlier]).verdict == AUTO
+    assert verdict_of(*rows, attestations=lambda _handle, _places: [earlier]).verdict == AUTO
     again, second = signed_stamp(score=5)
     rows = (ACCEPTED, validated(), added("stamps", again), added("wl_attestations", second))
-    judged = verdict_of(*rows, attestations=lambda _: [earlier])
+    judged = verdict_of(*rows, attestations=lambda _handle, _places: [earlier])
     assert judged.verdict == REJECT
     assert any("another history" in finding.detail for finding in judged.findings)
     assert verdict_of(*rows).verdict == AUTO
+
+
+def test_of_an_authors_chain_only_the_places_that_are_added_are_asked_for():
+    stamp, first = signed_stamp()
+    asked = []
+
+    def attestations(handle, places):
+        asked.append((handle, set(places)))
+        return []
+
+    verdict_of(
+        ACCEPTED, validated(), added("stamps", stamp), added("wl_attestations", first), attestations=attestations
+    )
+    assert asked == [("poster", {first["chain_seq"]})]
 
 
 def test_an_attestation_may_not_name_somebody_elses_row():

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.bench.verification import Commons
+from wasteland.commons import signatures
 from wasteland.trust.verification import Verdict
 
 
@@ -134,3 +135,12 @@ def test_each_verdict_alone_is_the_one_among_all(place):
     assert known[0] == Verdict.VERIFIED.exit_code
     assert known[3] == Verdict.UNDECIDED.exit_code
     assert known[5] == Verdict.UNDECIDED.exit_code  # after the gap in the same chain
+
+
+def test_a_new_link_is_judged_by_its_neighbours_alone(place):
+    """A review reads three places of a chain, however long it is."""
+    _, node = place
+    chain = signatures.of_signer(node.db, "worker-1")
+    assert [one.sha256 for one in signatures.around(node.db, "worker-1", {2})] == [one.sha256 for one in chain[1:4]]
+    assert signatures.around(node.db, "worker-1", {len(chain)}) == [chain[-1]]
+    assert signatures.around(node.db, "worker-1", {len(chain) + 1, -2}) == []

@@ -61,7 +61,7 @@ def only(found: list[str], text: str) -> str:
 
 
 def in_parts(
-    db: Database, sql: str, column: str, among: Iterable[str] | None, tail: str, **values: Any
+    db: Database, sql: str, column: str, among: Iterable[str | int] | None, tail: str, **values: Any
 ) -> list[dict[str, Any]]:
     """The rows of a query whose `column` is one of the values `among`, asked in several lists; all rows for None."""
     if among is None:

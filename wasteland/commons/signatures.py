@@ -6,7 +6,7 @@ found, and nothing can be added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,16 @@ def of_signer(db: Database, handle: str) -> list[Envelope]:
         "SELECT payload, signatures FROM wl_attestations WHERE signer = :handle ORDER BY chain_seq, payload_sha256",
         handle=handle,
     )
+    return list(readable(found))
+
+
+def around(db: Database, handle: str, places: Collection[int]) -> list[Envelope]:
+    """What a handle is said to have signed at some places of its chain, and right before and after each."""
+    near = sorted({seq + step for seq in places for step in (-1, 0, 1)})
+    found = in_parts(
+        db, "SELECT payload, signatures FROM wl_attestations WHERE signer = :handle", "chain_seq", near,
+        "ORDER BY chain_seq, payload_sha256", handle=handle,
+    )  # fmt: skip
     return list(readable(found))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from wasteland.commons import leases, signatures
+from wasteland.commons import OLDEST_FIRST, by_ids, in_parts, leases, signatures
 from wasteland.dolt.history import MergeConflict
 from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 HIDDEN = frozenset({"payload", "signatures"})
 MERGE, TRANSPLANT = "merge", "transplant"
+NAMES = {"stamps": "context_id", "wl_attestations": "subject_id"}  # the column that names a completion or a stamp
 LEASES, ITEMS = "wl_leases", "wanted"  # a claim gives a lease, and what follows it on the same branch ends it
 NOT_YET = frozenset({"OWNER", "KEYS", "ATTEST", "ROLES"})  # rules about what may land before this does
 COMMITS = 300  # of one proposal, at most
@@ -155,7 +156,7 @@ def examine(node: Node, pin: Pinned) -> Review:
     conflicts = [] if bent else _conflicts(node, pin, bent)
     if bent or conflicts:
         rows = db.diff_all(pin.base, pin.head)
-        verdict = Judgement() if bent else judge(rows, pin.org, upstream_facts(node, pin), standing.check)
+        verdict = Judgement() if bent else judge(rows, pin.org, upstream_facts(node, pin, rows), standing.check)
         for what in bent:
             verdict.add("quarantine", "G-OBJECT", what)
         return Review(pin, rows, verdict, conflicts)
@@ -163,7 +164,7 @@ def examine(node: Node, pin: Pinned) -> Review:
     how = TRANSPLANT if passed or detour else MERGE
     with trial(node, pin, how) as merged:
         rows = db.diff_all(pin.upstream, merged)
-        verdict = judge(rows, pin.org, upstream_facts(node, pin), standing.check)
+        verdict = judge(rows, pin.org, upstream_facts(node, pin, rows), standing.check)
         for what in objects(db.diff_tables(pin.upstream, merged)):
             verdict.add("quarantine", "G-OBJECT", what)
         for what in passed:
@@ -253,19 +254,22 @@ def _signatures_hold(node: Node, rows: Sequence[RowDiff], merged: str, verdict: 
                 verdict.add("reject", "SIGNED", f"{row.key} is not what was signed: {why}")
 
 
-def upstream_facts(node: Node, pin: Pinned) -> Upstream:
-    """What the rules read of upstream's main, as it was when the commit was pinned."""
+def upstream_facts(node: Node, pin: Pinned, rows: Sequence[RowDiff]) -> Upstream:
+    """What the rules read of upstream's main, as it was when the commit was pinned, to judge these rows."""
     db = node.db.at(pin.upstream)
     signed = signatures.supported(db)
+    items = {row.key for row in rows if row.table == ITEMS}
+    named = {str(row.row[NAMES[row.table]]) for row in rows if row.table in NAMES and row.row.get(NAMES[row.table])}
+    of_items = in_parts(db, "SELECT * FROM completions", "wanted_id", items, OLDEST_FIRST["completions"])
     return Upstream(
         wasteland=standing.wasteland_id(node, db),
         rigs={str(r["handle"]): r for r in db.rows("SELECT * FROM rigs")},
-        completions={str(r["id"]): r for r in db.rows("SELECT * FROM completions ORDER BY completed_at, id")},
+        completions={str(r["id"]): r for r in of_items} | by_ids(db, "completions", named),
         roles=lambda handle: roles.roles_of(node, handle, db),
         key_events=lambda handle: signatures.key_events(db, handle) if signed else [],
         role_documents=signatures.roles(db) if signed else [],
-        attestations=lambda handle: signatures.of_signer(db, handle) if signed else [],
-        stamp_authors={str(r["id"]): str(r["author"]) for r in db.rows("SELECT id, author FROM stamps")},
+        attestations=lambda handle, places: signatures.around(db, handle, places) if signed else [],
+        stamp_authors={stamp: str(r["author"]) for stamp, r in by_ids(db, "stamps", named).items()},
         leases=leases.rows(db),
         leased=leases.items(db),
         now=node.clock(),

@@ -31,7 +31,8 @@ def judge_attestations(
         verdict.add(REJECT if why else AUTO, "ATTEST", why or f"signed by {actor}: {row.row.get('subject_id')}")
         if not why:
             links.append(_link(Envelope.from_columns(row.row["payload"], row.row["signatures"])))
-    states = check_chain([*_known_links(upstream.attestations(actor), actor), *links])
+    known = upstream.attestations(actor, {link.seq for link in links}) if links else ()
+    states = check_chain([*_known_links(known, actor), *links])
     if ChainState.EQUIVOCATION in {states[link.seq] for link in links}:
         verdict.add(
             REJECT, "ATTEST", f"{actor} signed another history before: two links stand in one place of the chain"

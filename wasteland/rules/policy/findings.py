@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Upstream:
-    """What the rules read of upstream: rows at its main, by id."""
+    """What the rules read of upstream: rows at its main, by id, as far as the rows that are judged name them.
+
+    `attestations` gives what a handle signed at some places of its chain and next to them.
+    """
 
     wasteland: str
     rigs: Mapping[str, Mapping[str, Any]]
@@ -36,7 +39,7 @@ class Upstream:
     roles: Callable[[str], frozenset[str]]
     key_events: Callable[[str], Sequence[Envelope]]
     role_documents: Sequence[Envelope] = ()
-    attestations: Callable[[str], Sequence[Envelope]] = lambda _: ()
+    attestations: Callable[[str, Collection[int]], Sequence[Envelope]] = lambda _handle, _places: ()
     stamp_authors: Mapping[str, str] = field(default_factory=dict)
     leases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # rows of wl_leases, by item
     leased: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and the rows of `wanted` that they are of

@@ -141,7 +141,10 @@ def list_command(out: Out) -> None:
 
 @click.group("config")
 def config_command() -> None:
-    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts, remote-base (provider-type: read)."""
+    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts, fork-limit, remote-base.
+
+    provider-type can be read only.
+    """
 
 
 def _mode(value: str) -> str:
@@ -164,6 +167,12 @@ def _seconds(value: str) -> int:
     return int(value)
 
 
+def _mebibytes(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", value) or not 1 <= int(value) <= 102400:
+        raise Usage("fork-limit must be 1 to 102400 MiB")
+    return int(value)
+
+
 def _address(value: str) -> str:
     from wasteland.hub.site import base_url
 
@@ -178,7 +187,9 @@ def _hosts(value: str) -> str:
 
 
 SHARED: dict[str, Callable[[str], Any]] = {"mode": _mode, "signing": _truth}  # in the file that peers read too
-OWN: dict[str, Callable[[str], Any]] = {"server-idle": _seconds, "hub": _address, "evidence-hosts": _hosts}
+OWN: dict[str, Callable[[str], Any]] = {
+    "server-idle": _seconds, "hub": _address, "evidence-hosts": _hosts, "fork-limit": _mebibytes,
+}  # fmt: skip
 BASE = "remote-base"  # of a hub in a folder: part of the addresses of upstream and of the clone's remotes
 KEYS = (*SHARED, "provider-type", *OWN, BASE)
 

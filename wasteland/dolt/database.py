@@ -31,7 +31,6 @@ from wasteland.text import masked, show
 DENIED = re.compile(r"code = (Unauthenticated|PermissionDenied)\b")  # gRPC's own words for its status codes
 GONE = re.compile(r"code = NotFound\b")
 MOVED = "if the hub's folder has moved: wl config set remote-base FOLDER"
-FETCHES = 8  # remotes that are fetched at a time
 
 
 class PushRejected(Conflict):
@@ -42,7 +41,7 @@ class Database(Changes):
     """One commons, seen at its `main` or at another branch, tag or commit, with its remotes."""
 
     def fetch(self, remote: str, *refs: str) -> None:
-        """Bring the branches of `remote` here; Unreachable when it does not answer."""
+        """Bring the branches of `remote` here, or those named; Unreachable when it does not answer."""
         # A server that has a remote in a folder open goes on answering from memory when the folder is gone.
         url = self._session.remotes.get(remote) or self.remotes().get(remote, "")
         folder = url.partition("file://")[2]
@@ -50,31 +49,7 @@ class Database(Changes):
             raise Unreachable(f"could not fetch from {remote}: {folder} is not there", about=remote, hint=MOVED)
         self._remote("DOLT_FETCH", "--prune", remote) if not refs else self._remote("DOLT_FETCH", remote, *refs)
 
-    def fetch_all(self, remotes: Sequence[str]) -> dict[str, WastelandError]:
-        """Fetch several remotes at once, each in a session of its own; what went wrong, by remote."""
-        if not remotes:
-            return {}
-        self._plain("SELECT 1")  # the server runs before several ask for it
-        if len(remotes) == 1:
-            failed = [self._fetch_apart(remotes[0])]
-        else:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(FETCHES) as pool:
-                failed = list(pool.map(self._fetch_apart, remotes))
-        return {remote: error for remote, error in zip(remotes, failed, strict=True) if error is not None}
-
-    def _fetch_apart(self, remote: str) -> WastelandError | None:
-        other = self._apart()
-        try:
-            other.fetch(remote)
-        except WastelandError as error:
-            return error
-        finally:
-            other.hang_up()
-        return None
-
-    def _apart(self) -> Database:
+    def apart(self) -> Database:
         """The same database with sessions of its own, for another thread."""
         other = Database.__new__(Database)
         other.__dict__.update(self.__dict__)
@@ -149,6 +124,19 @@ class Database(Changes):
             session.ask(None, "CALL DOLT_REMOTE('add', %s, %s)", (name, url))
         finally:
             session.close()
+
+    def remove_remote(self, name: str) -> None:
+        """Forget a remote and what was fetched from it; a later gc frees its room."""
+        session = Session(self.server, "root")
+        try:
+            session.ask(None, "CALL DOLT_REMOTE('remove', %s)", (name,))
+        finally:
+            session.close()
+        self._session.remotes = {}
+
+    def forget_fetched(self, remote: str, branch: str) -> None:
+        """Forget a branch of a remote as last fetched."""
+        self._plain("CALL DOLT_BRANCH('-D', '-r', %s)", (f"{remote}/{branch}",))
 
     def repoint(self, old: str, new: str) -> None:
         """Let the remotes whose URLs begin with `old` begin with `new`; what was fetched from them stays.

@@ -223,11 +223,11 @@ def stop(server: Server) -> bool:
 
 
 @contextlib.contextmanager
-def at_rest(server: Server) -> Iterator[None]:
-    """No server runs, and none is started, meanwhile."""
+def at_rest(server: Server, *, gently: bool = True) -> Iterator[None]:
+    """No server runs, and none is started, meanwhile; one that runs is killed where that is not done `gently`."""
     server.leave()
     with server.lock("start"):
-        processes.end(server.folder, patience=STOP_TIMEOUT)
+        processes.end(server.folder, patience=STOP_TIMEOUT if gently else 0, gently=gently)
         yield
 
 

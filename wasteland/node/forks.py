@@ -6,16 +6,24 @@ looked up, together with upstream's head and the merge base of the two.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from wasteland.errors import Conflict, NotFound, Refused, Unreachable
+from wasteland.errors import Conflict, Misconfigured, NotFound, Refused, Unreachable, WastelandError
 from wasteland.hub import Branch, Pull
+from wasteland.local.config import read_json, write_json
 from wasteland.node import levelling, sync
 from wasteland.node.node import Node, need_hub
 from wasteland.node.verdicts import Book
 from wasteland.text import name, show
 from wasteland.values import dataclass
 
+MIB = 64  # by which a stranger's fork may let the clone grow, where no setting says otherwise
+TRIED_AGAIN = timedelta(days=1)  # after which a fork that was too large is fetched again unasked
+KEPT = timedelta(days=30)  # for which the remote of a fork is kept when nothing is asked of it
 NUMBER = re.compile(r"#?([0-9]{1,9})\Z")
 
 
@@ -109,7 +117,7 @@ def remote_of(node: Node, source: Branch) -> str:
         return "origin"
     if source.org == node.config.org and source.db == node.config.db:
         return node.upstream_remote
-    remote = f"fork-{len(source.org)}-{source.org}-{source.db}"  # the length tells a-b/c from a/b-c
+    remote = _name_of(source)
     known = node.db.remotes().get(remote)
     if known not in (None, hub.url(source.org, source.db)):
         raise Refused(f"the remote {remote} points somewhere else", about=remote, hint="remove it with dolt remote")
@@ -120,22 +128,141 @@ def remote_of(node: Node, source: Branch) -> str:
     return remote
 
 
+def _name_of(fork: Branch) -> str:
+    return f"fork-{len(fork.org)}-{fork.org}-{fork.db}"  # the length tells a-b/c from a/b-c
+
+
 def fetched(node: Node, source: Branch) -> str:
     """Fetch a fork's branch; its head.  NotFound where the fork or the branch is gone."""
-    remote = remote_of(node, source)
-    try:
-        node.db.fetch(remote)
-    except (NotFound, Unreachable) as error:
-        if isinstance(error, NotFound) or not need_hub(node).exists(source.org, source.db):
+    error = fetch(node, [source]).get(source)
+    if error is not None:
+        if isinstance(error, NotFound | Unreachable) and not need_hub(node).exists(source.org, source.db):
             raise NotFound(
                 f"there is no fork {source.org}/{source.db}, or it is private", about=f"{source.org}/{source.db}",
                 hint="wl close N takes its pull request off the list",
             ) from error  # fmt: skip
-        raise
-    head = node.db.find(f"{remote}/{source.name}")
+        raise error
+    head = node.db.find(f"{remote_of(node, source)}/{source.name}")
     if head is None:
         raise NotFound(
             f"the branch {show(source)} is gone", about=str(source),
             hint="its author's next command pushes it again; wl close N takes its pull request off the list",
         )  # fmt: skip
     return head
+
+
+def fetch(node: Node, sources: Iterable[Branch], *, again: bool = True) -> dict[Branch, WastelandError]:
+    """Fetch these branches of forks, those of strangers within limits; what went wrong, by branch.
+
+    Without `again`, a fork that met the limit of size within a day is not asked.
+    """
+    from wasteland.dolt.fetching import branch_name
+
+    failed: dict[Branch, WastelandError] = {}
+    asked: dict[str, list[Branch]] = {}
+    notes = _Notes(node)
+    for source in dict.fromkeys(sources):
+        try:
+            remote = remote_of(node, source)
+            if remote == _name_of(source):
+                branch_name(source.name)
+                if not again:
+                    notes.refuse_large(source)
+            asked.setdefault(remote, []).append(source)
+        except WastelandError as error:
+            failed[source] = error
+    for remote, why in _fetch(node, asked, notes).items():
+        failed |= dict.fromkeys(asked[remote], why)
+    return failed
+
+
+def _fetch(node: Node, asked: Mapping[str, Sequence[Branch]], notes: _Notes) -> dict[str, WastelandError]:
+    """Fetch whole remotes that are ours or upstream's, and of others the branches that are asked for."""
+    from wasteland.dolt.fetching import Limits, OverLimit, fetch_within
+
+    failed: dict[str, WastelandError] = {}
+    strangers: dict[str, Branch] = {}
+    for remote, sources in asked.items():
+        if remote == _name_of(sources[0]):
+            strangers[remote] = sources[0]
+            continue
+        try:
+            node.db.fetch(remote)
+        except WastelandError as error:
+            failed[remote] = error
+    wanted = {remote: [source.name for source in asked[remote]] for remote in strangers}
+    found = fetch_within(node.db, wanted, Limits(size=notes.limit << 20))
+    for remote, source in strangers.items():
+        if isinstance(found.get(remote), OverLimit):
+            found[remote] = _too_large(source, notes.limit)
+            notes.note(source, large=notes.limit)
+        else:
+            notes.note(source)
+    notes.save()
+    return failed | found
+
+
+def _too_large(fork: Branch, limit: int) -> Refused:
+    name = f"{fork.org}/{fork.db}"
+    return Refused(
+        f"the fork {name} was not fetched: this clone would grow by more than {limit} MiB",
+        about=name,
+        hint="where you trust it: wl config set fork-limit MIB",
+    )
+
+
+def forget_gone(node: Node, sources: Iterable[Branch]) -> None:
+    """Remove the remotes of forks from which nothing was asked for a month, and nothing is now by `sources`."""
+    notes = _Notes(node)
+    used = {_name_of(source) for source in sources}
+    for remote in [one for one in node.db.remotes() if one.startswith("fork-") and one not in used]:
+        if notes.is_old(remote):
+            node.db.remove_remote(remote)
+    notes.save()
+
+
+class _Notes:
+    """When each fork was fetched last, and which was too large; beside the clone, and no loss where it is gone."""
+
+    def __init__(self, node: Node) -> None:
+        self.limit = int(node.config.node.get("fork_limit") or MIB)
+        self._file = node.db.server.folder / "forks.json"
+        self._now = node.clock()
+        try:
+            self._was: dict[str, Any] = read_json(self._file)
+        except Misconfigured:
+            self._was = {}
+        self._is = {remote: dict(note) for remote, note in self._was.items() if isinstance(note, dict)}
+
+    def refuse_large(self, fork: Branch) -> None:
+        """Refused where a fork was too large within a day, under a limit that was not lower."""
+        found = self._is.get(_name_of(fork), {})
+        if int(found.get("large") or 0) >= self.limit and self._since(found) < TRIED_AGAIN:
+            raise _too_large(fork, self.limit)
+
+    def note(self, fork: Branch, *, large: int = 0) -> None:
+        """A fork was fetched now, or was too `large` for a limit in MiB."""
+        found = self._is.get(_name_of(fork), {})
+        if large or found.get("large") or self._since(found) > TRIED_AGAIN:
+            self._is[_name_of(fork)] = {"at": self._now.isoformat()} | ({"large": large} if large else {})
+
+    def is_old(self, remote: str) -> bool:
+        """Whether a remote was fetched last so long ago that it may go; one that was never noted is noted now."""
+        if remote not in self._is:
+            self._is[remote] = {"at": self._now.isoformat()}
+        old = self._since(self._is[remote]) > KEPT
+        if old:
+            del self._is[remote]
+        return old
+
+    def save(self) -> None:
+        """Write down what has changed, as far as the disk lets one."""
+        if self._is != self._was:
+            with contextlib.suppress(OSError):
+                write_json(self._file, self._is)
+
+    def _since(self, note: Mapping[str, Any]) -> timedelta:
+        try:
+            return self._now - datetime.fromisoformat(str(note.get("at")))
+        except (ValueError, TypeError):
+            return timedelta.max

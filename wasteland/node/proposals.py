@@ -80,38 +80,25 @@ class Proposal:
 def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     """All open pull requests, oldest first.
 
-    With `fetch` every fork is asked for its branches; else only forks with
+    With `fetch` every fork is asked for their branches; else only forks with
     pull requests that are new here.
     """
+    from wasteland.node import forks
+
     hub = need_hub(node)
     known = {one.number: one for one in cached(node)}
     pulls = hub.pulls(node.config.org, node.config.db)
-    silent = _fetch(node, [pull for pull in pulls if fetch or pull.number not in known])
+    failed = forks.fetch(node, [p.source for p in pulls if fetch or p.number not in known], again=False)
     upstream, rigs = (levelling.upstream_head(node), _rigs(node)) if pulls else ("", {})
     found = []
     for pull in pulls:
         before = known.get(pull.number)
-        found.append(_proposal(node, pull, upstream, rigs, silent.get(f"{pull.source.org}/{pull.source.db}"), before))
+        found.append(_proposal(node, pull, upstream, rigs, failed.get(pull.source), before))
     if found != list(known.values()):
         write_json(_file(node), {"pulls": [asdict(one) for one in found]})
+    if fetch:
+        forks.forget_gone(node, [pull.source for pull in pulls])
     return found
-
-
-def _fetch(node: Node, pulls: Iterable[Pull]) -> dict[str, str]:
-    """Fetch the forks of pull requests, several at a time; why, for those that did not answer."""
-    remotes: dict[str, str] = {}
-    silent: dict[str, str] = {}
-    for pull in pulls:
-        from wasteland.node.forks import remote_of
-
-        fork = f"{pull.source.org}/{pull.source.db}"
-        if fork not in remotes.values() and fork not in silent:
-            try:
-                remotes[remote_of(node, pull.source)] = fork
-            except WastelandError as error:
-                silent[fork] = error.message
-    failed = node.db.fetch_all(list(remotes))
-    return silent | {remotes[remote]: error.message for remote, error in failed.items()}
 
 
 def _rigs(node: Node) -> dict[str, list[str]]:
@@ -123,7 +110,12 @@ def _rigs(node: Node) -> dict[str, list[str]]:
 
 
 def _proposal(
-    node: Node, pull: Pull, upstream: str, rigs: dict[str, list[str]], silent: str | None, before: Proposal | None
+    node: Node,
+    pull: Pull,
+    upstream: str,
+    rigs: dict[str, list[str]],
+    failed: WastelandError | None,
+    before: Proposal | None,
 ) -> Proposal:
     base: dict[str, Any] = {
         "number": pull.number, "title": pull.title, "author": pull.author, "source": str(pull.source),
@@ -133,9 +125,9 @@ def _proposal(
     if pull.target != node.upstream_main:
         why = f"it is offered to {pull.target}, not to main"
         return Proposal(**base, rig=own[0] if own else pull.source.org, state=BARRED, detail=why)
-    head = None if silent else _head(node, pull)
+    head = None if failed else _head(node, pull)
     if head is None:
-        why = silent or f"the branch {pull.source} is gone"
+        why = failed.message if failed else f"the branch {pull.source} is gone"
         return Proposal(**base, rig=own[0] if own else pull.source.org, state=GONE, detail=why)
     if before and (before.head, before.upstream) == (head, upstream) and before.state != GONE:
         return replace(before, **base)
@@ -143,10 +135,10 @@ def _proposal(
 
 
 def _head(node: Node, pull: Pull) -> str | None:
-    from wasteland.node.forks import remote_of
+    from wasteland.node import forks
 
     try:
-        return node.db.find(f"{remote_of(node, pull.source)}/{pull.source.name}")
+        return node.db.find(f"{forks.remote_of(node, pull.source)}/{pull.source.name}")
     except WastelandError:
         return None
 

@@ -1,0 +1,119 @@
+"""Forks of strangers: one branch is fetched, within limits, and what is long gone is forgotten."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.conftest import User, World
+from tests.stories.test_pr_mode import OPEN, python
+
+LARGE = 4 << 20
+FORK = "fork-10-worker-org-commons"
+
+
+@pytest.fixture(scope="module")
+def town(shared_world: World) -> World:
+    poster = shared_world.create("poster")
+    shared_world.join("worker", by=poster)
+    for user in shared_world.users.values():
+        user.ok("sync")
+    return shared_world
+
+
+def offer(worker: User, branch: str, size: int) -> int:
+    """Push a branch with `size` bytes of noise to the worker's fork and open a pull request; its number."""
+    code = f"""
+import os
+from wasteland.hub import Branch
+d.branch({branch!r}, 'main')
+with d.at({branch!r}).change('wl post: noise') as at:
+    for k in range({size} // 40000 + 1):
+        at.run("INSERT INTO wanted (id, title, description, posted_by) VALUES (:id, 'noise', :text, 'x')",
+               id=f'w-{branch}-{{k}}'.replace('/', '-'), text=os.urandom(20000).hex())
+d.push('origin', {branch!r})
+org, db = n.config.fork_org, n.config.fork_db
+print(n.hub.open_pull(Branch(org, db, {branch!r}), n.upstream_main, 'noise', '', 'worker').number)
+n.close()
+"""
+    return int(python(worker, OPEN + code))
+
+
+def fetched(user: User) -> list[str]:
+    return json.loads(
+        python(user, OPEN + f"import json; print(json.dumps(list(d.remote_branches('{FORK}')))); n.close()")
+    )
+
+
+def kept(user: User) -> int:
+    """The bytes of the clone's data, and of what is being fetched."""
+    return sum(f.stat().st_size for place in ("noms", "temptf") for f in (user.clone() / ".dolt" / place).glob("*"))
+
+
+def test_a_fork_that_is_too_large_is_refused_and_leaves_nothing(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    poster.ok("config", "set", "fork-limit", "1")
+    poster.ok("inbox")
+    size = kept(poster)
+    number = offer(worker, "large", LARGE)
+
+    refused = poster.wl("review", str(number))
+    assert refused.code == 6
+    assert refused.err.splitlines() == [
+        "wl: the fork worker-org/commons was not fetched: this clone would grow by more than 1 MiB",
+        "  Hint: where you trust it: wl config set fork-limit MIB",
+    ]
+    assert kept(poster) < size + (1 << 20)
+    assert "large" not in fetched(poster)
+    assert "noise" not in poster.ok("browse")  # the clone is as usable as before
+
+    assert [one["state"] for one in poster.json("inbox")["pulls"]] == ["gone"], "it is not fetched again unasked"
+    assert kept(poster) < size + (1 << 20)
+    poster.ok("config", "set", "fork-limit", "64")
+    assert [one["state"] for one in poster.json("inbox")["pulls"]] == ["ready"]
+    assert "large" in fetched(poster)
+    poster.ok("close", str(number))
+
+
+def test_only_the_branch_that_is_offered_is_fetched_and_one_that_went_is_forgotten(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    first, second = offer(worker, "first", 1), offer(worker, "deep/second", 1)
+    python(worker, OPEN + "d.branch('unoffered', 'main'); d.push('origin', 'unoffered'); n.close()")
+    poster.ok("inbox")
+    assert {"first", "deep/second"} <= set(fetched(poster))
+    assert "unoffered" not in fetched(poster)
+
+    python(worker, OPEN + "d.push('origin', ':first'); n.close()")
+    states = {one["number"]: one["state"] for one in poster.json("inbox")["pulls"]}
+    assert (states[first], states[second]) == ("gone", "ready")
+    assert "first" not in fetched(poster)
+    assert "is gone" in poster.wl("review", str(first)).err
+    for number in (first, second):
+        poster.ok("close", str(number))
+
+
+@pytest.mark.parametrize("name", ["--prune", "refs/heads/main", "a b", "x:y", "../main"])
+def test_a_name_that_is_no_plain_branch_is_never_given_to_dolt(town, name):
+    refused = town.users["poster"].wl("review", f"worker-org:{name}")
+    assert refused.code == 4, refused.err
+    assert "no" in refused.err
+    assert len(refused.err.splitlines()) <= 2
+
+
+def test_the_remote_of_a_fork_that_nobody_asked_of_for_long_is_removed(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    number = offer(worker, "last", 1)
+    notes = poster.clone().parent / ".commons.node" / "forks.json"
+
+    def after(days: int) -> bool:
+        poster.ok("inbox")
+        notes.write_text(json.dumps({FORK: {"at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}}))
+        poster.ok("inbox")
+        return f"'{FORK}'" in python(poster, OPEN + "print(list(d.remotes())); n.close()")
+
+    assert after(40), "what is still offered stays"
+    poster.ok("close", str(number))
+    assert after(20)
+    assert not after(40)

@@ -159,8 +159,13 @@ def test_a_maintainer_with_a_token_lands_and_accepts_and_may_gain_a_key_later(pl
     assert landed["pushed"]
     item = place.item("By a token on both sides")
     claimed = ada.json("claim", item)
+    ada.ok("done", item, "--evidence", "https://example.com/1")
     place.acme.ok("merge", str(claimed["pull"]["number"]))
-    ada.ok("sync")
+    stamped = place.acme.json("accept", item, "--quality", "4")
+    place.acme.ok("merge", str(stamped["pull"]["number"]))
+    synced = ada.wl("sync", "--json").ok()
+    assert f"wl/ada/{item}" in json.loads(synced.out)["cleaned"]  # it has landed, though the next step is on top
+    assert "conflicts" not in synced.err
     assert ada.json("status", item)["item"]["claimed_by"] == "ada"
     give_back()
     place.item("And with a key again")

@@ -9,13 +9,14 @@ from datetime import datetime
 from wasteland.dolt.queries import Queries
 from wasteland.dolt.session import Row, identifier, utc
 from wasteland.errors import Conflict, WastelandError
-from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
+from wasteland.models import KEYS, VOLATILE, RowConflict, RowDiff, TableDiff
 from wasteland.text import show
 from wasteland.values import dataclass
 
 SYSTEM = "dolt_"
 HASH = re.compile(r"[0-9a-v]{32}\Z")
 KINDS = ("added", "modified", "removed")
+STEPS_BACK = 200  # commits that are looked through for what another one changed
 FEW = 100  # rows of a difference that is remembered, and differences
 
 
@@ -110,6 +111,29 @@ class History(Queries):
         """The parents of a commit, the one it went on from first."""
         found = self._plain("SELECT parents FROM dolt_log(%s, '--parents') LIMIT 1", (commit,))
         return [one.strip() for one in str(found[0]["parents"] or "").split(",") if one.strip()] if found else []
+
+    def holding(self, base: str, head: str, commits: Iterable[str]) -> str | None:
+        """The first of some commits that has every cell that `head` changed since `base`, whatever the times say."""
+        ours = {(row.table, row.key): row.columns - VOLATILE for row in self.diff_all(base, head)}
+        for commit in commits:
+            differ = {(row.table, row.key): row.columns for row in self.diff_all(head, commit)}
+            if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
+                return commit
+        return None
+
+    def went_through(self, main: str, head: str) -> bool:
+        """Whether `main` once held all that `head` changed, whoever brought it there and under what name.
+
+        What a maintainer lands by a token has neither that commit among its
+        ancestors nor a trailer, and may be written over by the next step
+        before anybody looks.
+        """
+        base = self.merge_base(head, main)
+        rows = [(row.table, KEYS.get(row.table, "id"), row.key) for row in self.diff_all(base, head)] if base else []
+        if base is None or not 0 < len(rows) <= FEW:
+            return False
+        line = [commit.hash for commit in reversed(self.mainline(main, without=base, limit=STEPS_BACK))]
+        return self.holding(base, head, (c for c in line if any(self.touches(c, *row) for row in rows))) is not None
 
     def touches(self, commit: str, table: str, column: str, value: str) -> bool:
         """Whether a commit changed a row of `table` whose `column` is `value`, against its first parent."""

@@ -16,7 +16,7 @@ from wasteland.dolt.database import PushRejected
 from wasteland.errors import Conflict, NotFound, Refused, Unauthenticated, Unreachable, WastelandError
 from wasteland.local.steps import step
 from wasteland.models import RowDiff
-from wasteland.node.node import Node
+from wasteland.node.node import Node, kept_name
 from wasteland.text import show
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _cells(rows: list[RowDiff]) -> Cells:
 def _rows_to(node: Node, remote: str, branch: str, there: str, force: bool) -> str:
     """Make the hub's branch hold the rows of ours, and take the hub's commit for ours once it does."""
     db = node.db
-    _bring_base(node, remote, branch, there)
+    force = _bring_base(node, remote, branch, there) or force
     sent = False
     for _ in range(ROUNDS):
         theirs, ours = db.hash_of(f"{remote}/{there}"), db.hash_of(branch)
@@ -203,11 +203,7 @@ def _rest(node: Node, theirs: str, ours: str, there: str, force: bool) -> list[R
             f"{there} differs from the hub's in more than rows, and only rows travel without a Dolt key",
             about=there, hint="wl login makes a key known to the hub",
         )  # fmt: skip
-    base = db.merge_base(theirs, ours)
-    if base is None:
-        raise Conflict(f"the hub's {there} has no history in common with ours", about=there)
-    others = [] if force else foreign(db.diff_all(base, theirs), db.diff_all(base, ours))
-    if others:
+    if not force and (others := _others(node, theirs, ours)):
         names = ", ".join(show(f"{row.table} {row.key}") for row in others[:3])
         raise PushRejected(f"the hub's {there} has rows that are not ours: {names}", about=there, hint="wl sync")
     rest = db.diff_all(theirs, ours)
@@ -217,6 +213,19 @@ def _rest(node: Node, theirs: str, ours: str, there: str, force: bool) -> list[R
             hint="wl login makes a key known to the hub",
         )  # fmt: skip
     return rest
+
+
+def _others(node: Node, theirs: str, ours: str) -> list[RowDiff]:
+    """The rows that the hub's branch has from somebody else: neither ours nor what upstream has as well."""
+    db = node.db
+    base = db.merge_base(theirs, ours)
+    if base is None:
+        raise Conflict("the hub's branch has no history in common with ours")
+    found = foreign(db.diff_all(base, theirs), db.diff_all(base, ours))
+    if not found:
+        return []
+    apart = {(row.table, row.key) for row in db.diff_all(db.hash_of(f"{node.upstream_remote}/{MAIN}"), theirs)}
+    return [row for row in found if (row.table, row.key) in apart]
 
 
 def _send(node: Node, remote: str, there: str, head: str, rows: list[RowDiff]) -> None:
@@ -233,8 +242,8 @@ def _send(node: Node, remote: str, there: str, head: str, rows: list[RowDiff]) -
         step("sent")
 
 
-def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
-    """See to it that the hub's branch exists and contains what ours began from."""
+def _bring_base(node: Node, remote: str, branch: str, there: str) -> bool:
+    """See to it that the hub's branch exists and contains what ours began from; whether what it held is spent."""
     from wasteland.hub import Branch
 
     db = node.db
@@ -249,8 +258,16 @@ def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
         db.fetch(remote, there)
         step("branched")
     theirs = db.hash_of(f"{remote}/{there}")
+    spent = not db.is_ancestor(theirs, db.hash_of(branch)) and _spent(node, branch, theirs, upstream)
     if not db.is_ancestor(base, theirs):
-        _merge(node, node.upstream_main, Branch(org, name, there), f"Bring {there} level with upstream")
+        title = f"Bring {there} level with upstream"
+        try:
+            _merge(node, node.upstream_main, Branch(org, name, there), title)
+        except Conflict:
+            if not spent and _others(node, theirs, db.hash_of(branch)):
+                raise
+            _give_way(node, remote, there, upstream)
+            _merge(node, node.upstream_main, Branch(org, name, there), title)
         db.fetch(remote, there)
         theirs = db.hash_of(f"{remote}/{there}")
         if not db.is_ancestor(base, theirs):
@@ -259,6 +276,26 @@ def _bring_base(node: Node, remote: str, branch: str, there: str) -> None:
         now = db.merge_base(theirs, db.hash_of(f"{node.upstream_remote}/{MAIN}"))
         if now is not None and not db.is_ancestor(now, db.hash_of(branch)):
             db.at(branch).merge(now, f"Merge branch 'main' into {branch}")
+    return spent
+
+
+def _spent(node: Node, branch: str, theirs: str, upstream: str) -> bool:
+    """Whether what the hub's branch holds is done with, landed or set aside here: the API deletes no branch."""
+    return node.db.is_branch(kept_name(branch, theirs)) or node.db.went_through(upstream, theirs)
+
+
+def _give_way(node: Node, remote: str, there: str, upstream: str) -> None:
+    """Make the rows that the hub's branch changed what upstream has, for the hub to merge: it knows no better.
+
+    Two times of a row are a conflict to it, and what landed may have been written over since.
+    """
+    db = node.db
+    theirs = db.hash_of(f"{remote}/{there}")
+    base = db.merge_base(theirs, upstream)
+    changed = {(row.table, row.key) for row in db.diff_all(str(base), theirs)}
+    rows = [row for row in db.diff_all(theirs, upstream) if (row.table, row.key) in changed]
+    _send(node, remote, there, theirs, rows)
+    db.fetch(remote, there)
 
 
 def _make(node: Node, org: str, name: str, there: str, base: str) -> None:

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from wasteland.dolt.database import PushRejected
 from wasteland.errors import Conflict
-from wasteland.models import VOLATILE
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
 
@@ -120,14 +119,7 @@ def landed_as(node: Node, head: str) -> str | None:
         base = db.merge_base(head, upstream)
         named = db.mainline(upstream, without=base) if base else []
         arrived = [c.hash for c in named if f"{TRAILER}{head}" in c.message.splitlines()]
-    if base is None or not arrived:
-        return None
-    ours = {(row.table, row.key): row.columns - VOLATILE for row in db.diff_all(base, head)}
-    for commit in arrived:
-        differ = {(row.table, row.key): row.columns for row in db.diff_all(head, commit)}
-        if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
-            return commit
-    return None
+    return db.holding(base, head, arrived) if base and arrived else None
 
 
 def _arrival(node: Node, head: str, upstream: str) -> list[str]:

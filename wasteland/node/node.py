@@ -158,6 +158,11 @@ class Node:
             self.__dict__["hub"].finish()
 
 
+def kept_name(branch: str, head: str) -> str:
+    """The name under which a branch that lost against upstream is kept."""
+    return f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
+
+
 def open_node(upstream: str | None, where: Paths | None = None) -> Node:
     """The node of the wasteland named, or of the only one joined."""
     where = where or configuration.paths()

@@ -14,7 +14,7 @@ from wasteland.errors import NotFound
 from wasteland.models import VOLATILE, RowDiff
 from wasteland.node.landing import landed
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
-from wasteland.node.node import Node
+from wasteland.node.node import Node, kept_name
 from wasteland.rules.lifecycle import WITHDRAWN
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _clean(node: Node) -> list[str]:
     for branch, head in ours.items():
         if _subject(branch) not in touched:
             continue
-        if landed(node, branch):
+        if landed(node, branch) or node.db.went_through(main, head):
             drop(node, branch, push=node.hub is not None)
             gone.append(branch)
         elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
@@ -135,7 +135,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     db, branch = node.db, item_branch(node, wanted_id)
     if not db.is_branch(branch):
         theirs = db.find(f"origin/{branch}") if push else None
-        if theirs is None or db.is_branch(_kept(branch, theirs)):
+        if theirs is None or db.is_branch(kept_name(branch, theirs)):
             return None
         db.branch(branch, theirs)  # pushed by a command that was killed, or from this rig's other machine
     if landed(node, branch):
@@ -148,7 +148,10 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
     try:
         db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
     except MergeConflict:
-        _lose(node, branch, push=push)
+        if node.db.went_through(main, head):
+            drop(node, branch, push=push)
+        else:
+            _lose(node, branch, push=push)
         return None
     if not net_change(node, branch):
         drop(node, branch, push=push)
@@ -158,7 +161,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
 
 def set_aside(node: Node, branch: str, why: str, *, push: bool) -> str:
     """Take a branch out of what this rig proposes, its pull request closed with `why`; the name that keeps the work."""
-    kept = _kept(branch, node.db.hash_of(branch))
+    kept = kept_name(branch, node.db.hash_of(branch))
     if push:
         close_pull(node, branch, why)
         _drop_remote(node, branch)
@@ -172,11 +175,6 @@ def set_aside(node: Node, branch: str, why: str, *, push: bool) -> str:
 def _lose(node: Node, branch: str, *, push: bool) -> None:
     kept = set_aside(node, branch, "Superseded: another change of this item landed first.", push=push)
     node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
-
-
-def _kept(branch: str, head: str) -> str:
-    """The name under which a branch that lost against upstream is kept."""
-    return f"lost/{branch.removeprefix('wl/')}-{head[:8]}"
 
 
 def close_pull(node: Node, branch: str, text: str) -> None:

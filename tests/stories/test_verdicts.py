@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.conftest import World
+from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard, objections, with_objection
 
 
 class Place:
@@ -145,3 +147,16 @@ def test_a_withdrawn_proposal_is_closed_and_the_work_is_kept(place):
     assert "proposes nothing" in gone.err
     place.bob.ok("claim", place.item)
     place.bob.ok("done", place.item, "--evidence", "https://example.com/other")
+
+
+def test_the_text_of_a_pull_request_objects_and_never_approves():
+    asked = Verdict(CHANGES, "bob/commons:wl/bob/w-1", "0" * 32, "ada", "2026-01-01T00:00:00Z", "a better link")
+    body = with_objection("Does it.\n", asked, "ada-org")
+    approved = with_objection(body, replace(asked, kind=APPROVE), "ada-org")
+    rejected = with_objection(approved.replace("\n", "\r\n"), replace(asked, kind=REJECT), "eve")
+    said = objections(rejected)
+    assert [(one.author, one.text) for one in said] == [
+        ("ada-org", asked.markdown()), ("eve", replace(asked, kind=REJECT).markdown()),
+    ]  # fmt: skip
+    assert [one.kind for one in heard("x", 1, said, frozenset({"ada-org"}))] == [CHANGES]
+    assert objections("wl-verdict: reject " + "0" * 32) == []

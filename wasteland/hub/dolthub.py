@@ -276,7 +276,7 @@ class DolthubHub:
             if found.body != body:
                 changes["description"] = body
             if changes:
-                self._edit(target.org, target.db, found.number, changes)
+                self.edit(target.org, target.db, found.number, changes)
             return replace(found, title=title, body=body)
 
     def _opened(self, source: Branch, target: Branch, title: str, body: str) -> Pull:
@@ -346,7 +346,7 @@ class DolthubHub:
     def close(self, org: str, db: str, number: int, *, landed: str | None = None) -> None:
         """Close a pull request; one that is not open stays as it is."""
         try:
-            self._edit(_org(org), _db(db), number, {"state": CLOSED})
+            self.edit(_org(org), _db(db), number, {"state": CLOSED})
         except (Conflict, Refused):
             found = self._look(org, db, number)
             if found is None:
@@ -354,8 +354,8 @@ class DolthubHub:
             if found.state == OPEN:
                 raise
 
-    def _edit(self, org: str, db: str, number: int, changes: dict[str, str]) -> None:
-        """Change a pull request; where the answer is lost, a look says whether it has changed."""
+    def edit(self, org: str, db: str, number: int, changes: dict[str, str]) -> None:
+        """Change title, description or state; where the answer is lost, a look says whether it has changed."""
 
         def send() -> bool:
             self._session.ask(lambda rest: rest.edit(org, db, number, changes))

@@ -190,28 +190,29 @@ def _status(node: Node, text: str) -> Card:
     held = leases.of_item(db, item_id)
     known = Item.of(row, completion.completed_by if completion else None, held, node.clock())
     actions = allowed(node.handle, roles.roles_of(node, node.handle), known)
+    pull = _pull(node, branch) if branch else None
     return Card(
         item,
         branch,
         on_main.status if on_main else None,
         completion,
         stamp,
-        _pull(node, branch) if branch else None,
+        pull,
         _manifest(db, completion),
         actions,
         _history(node, branch or "main", item_id),
         pending(node).get(item_id, ()),
         _lease(held, item),
         _steps(on_main, item, stamped=stamp is not None) if branch else [],
-        _said(node, branch) if branch else None,
+        _said(node, branch, pull) if branch else None,
     )
 
 
-def _said(node: Node, branch: str) -> Said | None:
+def _said(node: Node, branch: str, pull: Pull | None) -> Said | None:
     from wasteland.review.respond import said_of
 
     try:
-        return said_of(node, branch)
+        return said_of(node, branch, [pull] if pull else [])
     except WastelandError as error:
         node.notice(f"what reviewers said is not known: {error.message}")
         return None

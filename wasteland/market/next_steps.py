@@ -67,9 +67,11 @@ def _answers(node: Node, board: list[Listed]) -> Iterator[Step]:
     """Changes that were asked for of what this rig proposes as it is, and what of it was turned down."""
     if node.hub is None or node.config.mode != "pr":
         return
+    own = [one for one in board if one.branch]
     try:
-        for one in board:
-            said = said_of(node, one.branch) if one.branch else None
+        offered = node.hub.pulls(node.config.org, node.config.db) if own else []
+        for one in own:
+            said = said_of(node, str(one.branch), offered)
             if said:
                 item, may = one.item, "done" in status(node, one.item.id).actions
                 command = f"wl done {item.id} --evidence EVIDENCE" if may else f"wl withdraw {item.id}"

@@ -7,7 +7,8 @@ with a line that programs read:
 
 It counts for that commit only, and only from somebody who may merge: the hub
 has authenticated the comment's author.  Some hubs cannot tell the comments
-back; there, a reviewer's own verdicts are those of this machine's book.
+back; there, a reviewer's own verdicts are those of this machine's book, and an
+objection stands in the pull request's text too, for its author to find.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wasteland.hub import Comment
+from wasteland.errors import NotFound
+from wasteland.hub import Comment, Hub
 from wasteland.local.config import locked, read_json, write_json
 from wasteland.text import show_lines
 from wasteland.values import dataclass
 
 APPROVE, CHANGES, REJECT = "approve", "request-changes", "reject"
 WORDS = {APPROVE: "Approved", CHANGES: "Changes are asked for", REJECT: "Rejected"}
+OBJECTION = "\n\n---\nwl-verdict-by: "  # begins one in the text of a pull request; the rest of its line is the user
 REMEMBERED = 500  # branches whose reviewed commit is kept
 LINE = re.compile(r"^wl-verdict: (approve|request-changes|reject) ([0-9a-v]{32})\s*$", re.MULTILINE)
 
@@ -62,6 +65,32 @@ def heard(source: str, number: int, comments: Iterable[Comment], authors: frozen
         if comment.author in authors
         for kind, head in LINE.findall(comment.text)
     ]  # fmt: skip
+
+
+def written(hub: Hub, org: str, db: str, number: int) -> list[Comment]:
+    """What stands under a pull request; where the hub cannot tell that, the objections that stand in its text."""
+    said = hub.comments(org, db, number)
+    if said is not None:
+        return said
+    pull = hub.pull(org, db, number)
+    if pull is None:
+        raise NotFound(f"{org}/{db} has no pull request {number}", about=str(number))
+    return objections(pull.body)
+
+
+def objections(body: str) -> list[Comment]:
+    """The objections in the text of a pull request, as comments.
+
+    Anybody who may change the text can have written them, its author above all: an approval counts for nothing there.
+    """
+    parts = [part.partition("\n") for part in body.replace("\r\n", "\n").split(OBJECTION)[1:]]
+    found = [Comment(by.strip(), text.strip()) for by, _, text in parts]
+    return [one for one in found if {kind for kind, _ in LINE.findall(one.text)} in ({CHANGES}, {REJECT})]
+
+
+def with_objection(body: str, verdict: Verdict, user: str) -> str:
+    """The text of a pull request with an objection of a user of the hub."""
+    return f"{body.rstrip()}{OBJECTION}{user}\n\n{verdict.markdown()}"
 
 
 class Book:

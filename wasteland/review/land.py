@@ -100,10 +100,11 @@ def _rows_are_there(node: Node, found: Pinned) -> bool:
 
 def need_maintainer(node: Node) -> None:
     """Refused for who may not merge here: a maintainer by the roles, else the owner of upstream."""
-    current.judged(node, lambda: _need_maintainer(node))
+    current.judged(node, lambda: maintainer_here(node))
 
 
-def _need_maintainer(node: Node) -> None:
+def maintainer_here(node: Node) -> None:
+    """Refused for who may not merge, by what the clone holds."""
     document = roles.roles_document(node)
     if document is not None:
         if "maintainer" not in roles.roles_of(node, node.handle):

@@ -6,6 +6,7 @@ where there is a pull request, under it; see `verdicts` for who is believed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from wasteland.hub import CLOSED, OPEN, Pull
 from wasteland.node import current, roles, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.node.node import Node, need_hub
-from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, WORDS, Verdict, heard
+from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, WORDS, Verdict, heard, objections, with_objection, written
 from wasteland.review import land
 from wasteland.review.judge import examine
 from wasteland.text import checked
@@ -104,7 +105,7 @@ def _pinned(node: Node, what: str, head: str | None) -> Pinned:
 def _need_reviewer(node: Node) -> None:
     if "validator" not in roles.roles_of(node, node.handle):
         try:
-            land.need_maintainer(node)
+            land.maintainer_here(node)
         except Refused as error:
             raise Refused("only a maintainer or a validator may ask for changes", hint="wl comment says it") from error
 
@@ -115,11 +116,30 @@ def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
     number = found.pull.number if found.pull else None
     verdict = Verdict(kind, named(node, found), found.head, node.handle, at, text, number)
     if found.pull is not None:
-        need_hub(node).comment(
-            node.config.org, node.config.db, found.pull.number, node.handle, verdict.markdown()
-        )  # fmt: skip
+        _write(node, found.pull, verdict)
     book(node).add(verdict)
     return Answer(what, verdict.markdown(), found.pull, verdict)
+
+
+def _write(node: Node, pull: Pull, verdict: Verdict) -> None:
+    """Write a verdict under a pull request, unless a command that was killed did.
+
+    Where the hub cannot tell comments, an objection stands in the text as well, for the author's program to read.
+    """
+    hub: Any = need_hub(node)
+    place, words = (node.config.org, node.config.db, pull.number), verdict.markdown()
+    us = node.handle if hub.kind == "file" else hub.whoami()
+    said = hub.comments(*place)
+    if said is None and verdict.kind != APPROVE:
+        now = numbered(node, str(pull.number))  # a list need not tell the text
+        said = objections(now.body)
+        if (us, words) not in [(one.author, one.text) for one in said]:
+            try:
+                hub.edit(*place, {"description": with_objection(now.body, verdict, us)})
+            except WastelandError as error:
+                node.notice(f"it stands in a comment only, which its author's program cannot read: {error.message}")
+    if not said or (said[-1].author, said[-1].text.strip()) != (us, words):
+        hub.comment(*place, node.handle, words)
 
 
 def verdicts(node: Node, pull: Pull) -> list[Verdict]:
@@ -128,13 +148,14 @@ def verdicts(node: Node, pull: Pull) -> list[Verdict]:
     Approvals count from who may merge, and not for one's own; objections from validators too.
     """
     hub, source = need_hub(node), str(pull.source)
-    mergers = _users(node, "maintainer")
+    noted, said = book(node).of(source), written(hub, node.config.org, node.config.db, pull.number)
+    if not noted and not said:
+        return []
     us = node.handle if hub.kind == "file" else hub.whoami()
-    here = [replace(one, by=us or one.by) for one in book(node).of(source)]
-    said = hub.comments(node.config.org, node.config.db, pull.number) or []
+    here = [replace(one, by=us or one.by) for one in noted]
     found = [*heard(source, pull.number, said, reviewers(node) | {us or ""}), *here]
     last = {one.by: one for one in sorted(found, key=lambda one: one.at)}
-    own = {pull.author, pull.source.org}
+    mergers, own = _users(node, "maintainer"), {pull.author, pull.source.org}
     return [
         one for one in last.values()
         if one.kind != APPROVE or ((one.by in mergers or one.by == us) and one.by not in own)
@@ -163,15 +184,18 @@ class Said:
         return {"kind": self.kind, "by": self.by, "text": self.text, "pull": self.pull.number, "url": self.pull.url}
 
 
-def said_of(node: Node, branch: str) -> Said | None:
+def said_of(node: Node, branch: str, offered: Iterable[Pull] | None = None) -> Said | None:
     """What reviewers said last of this rig's branch as it is; None where they said nothing that asks for an answer.
 
-    A pull request that was closed is known by the number that was noted when it was opened.
+    `offered` are the open pull requests, where they were asked for already.  One that was closed is known by
+    the number that was noted when it was opened.
     """
     hub = node.hub
     if hub is None or node.config.mode != "pr" or not node.db.is_branch(branch):
         return None
-    pull = sync.find_pull(node, branch)
+    if offered is None:
+        offered = hub.pulls(node.config.org, node.config.db)
+    pull = next((one for one in offered if one.source == node.fork_branch(branch)), None)
     number = node.config.node.get(sync.OFFERED, {}).get(branch)
     if pull is None and number is not None:
         pull = hub.pull(node.config.org, node.config.db, int(number))
@@ -190,9 +214,13 @@ def said_of(node: Node, branch: str) -> Said | None:
 def own_said(node: Node) -> dict[str, Said]:
     """What waits for an answer, by item, of all branches of this rig; a notice where the hub does not tell."""
     found: dict[str, Said] = {}
+    branches = node.db.branches(f"wl/{node.handle}/")
+    if node.hub is None or not branches:
+        return found
     try:
-        for branch in node.db.branches(f"wl/{node.handle}/"):
-            if said := said_of(node, branch):
+        offered = node.hub.pulls(node.config.org, node.config.db)
+        for branch in branches:
+            if said := said_of(node, branch, offered):
                 found[branch.rpartition("/")[2]] = said
     except WastelandError as error:
         node.notice(f"what reviewers said is not known: {error.message}")

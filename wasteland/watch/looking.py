@@ -16,6 +16,7 @@ from wasteland.models import RowDiff
 from wasteland.node import landing, levelling, proposals
 from wasteland.node.node import Node, need_hub
 from wasteland.node.proposals import Proposal
+from wasteland.node.verdicts import written
 from wasteland.review import land
 from wasteland.review.respond import reviewers
 from wasteland.rules.lease import Lease
@@ -124,12 +125,10 @@ def _turn(now: dict[int, Seen], last: int) -> list[int]:
 
 
 def _heard(node: Node, asked: dict[int, Seen]) -> tuple[dict[int, Seen], list[Event]]:
-    """What was written under pull requests of ours; nothing where the hub cannot tell comments."""
+    """What was written under pull requests of ours."""
     found, events = dict(asked), []
     for number, seen in sorted(asked.items()):
-        comments = need_hub(node).comments(node.config.org, node.config.db, number)
-        if comments is None:
-            continue
+        comments = written(need_hub(node), node.config.org, node.config.db, number)
         known = seen.comments
         if known is not None and any(digest(one) not in known for one in comments):
             events += comment_events(number, seen, comments, _me(node), reviewers(node))

@@ -17,7 +17,8 @@ from wasteland.local.config import setting
 
 STEPS = (
     "locked", "begun", "signed", "written", "committed", "durable", "merged", "pushing", "pushed",
-    "proved", "closed", "offering", "offered", "settled", "acknowledged", "branched", "sent", "beside", "arrived",
+    "proved", "closed", "offering", "offered", "settled", "acknowledged", "asked", "branched", "sent", "beside",
+    "arrived",
 )  # fmt: skip
 CRASH_AT, _, TIMES = (setting("WL_CRASH_AT") or "").partition(":")
 LOG = setting("WL_STEP_LOG")

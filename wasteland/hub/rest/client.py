@@ -24,6 +24,7 @@ from wasteland.errors import NotFound, Unauthenticated, Unreachable
 from wasteland.hub import Branch, Comment
 from wasteland.hub.rest.network import proxy_for, trust
 from wasteland.hub.rest.shapes import EPOCH, Summary, plain, time_of
+from wasteland.local.steps import step
 from wasteland.text import show
 from wasteland.values import dataclass
 
@@ -212,9 +213,12 @@ class Wire:
         content = None if json is None else jsons.dumps(json).encode()
         if content is not None:
             headers["content-type"] = "application/json"
-        return self._repeated(
+        answer = self._repeated(
             lambda: self._follow(method, url, params, headers, content), repeat=repeat or method == "GET"
         )
+        if method != "GET":
+            step("asked")
+        return answer
 
     def _repeated(self, send: Callable[[], Answer], *, repeat: bool) -> Answer:
         deadline = time.monotonic() + DEADLINE

@@ -25,6 +25,8 @@ CAPS = {
     "display_name": 255,
     "owner_email": 255,
 }
+ELLIPSIS = "..."
+COMBINING = "\u0300"  # the first letter that does not take one column; what draws nothing below it is escaped before
 REASON = 300  # characters of a program's words that are repeated
 # Of what programs, git and dolt above all, say when they fail.
 ERROR = re.compile(r"(?:remote: *)?(?:(?:fatal|error|panic): |ERROR\b|! ?\[)|.*\blevel=(?:fatal|error|panic)\b")
@@ -100,6 +102,33 @@ def show(value: object) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(char) if _hostile(char) else char for char in text)
+
+
+def width(text: str) -> int:
+    """The columns that a line of text takes on a terminal: wide letters take two, combining ones none."""
+    if text.isascii() or max(text) < COMBINING:
+        return len(text)
+    import wcwidth
+
+    return wcwidth.width(text)
+
+
+def cut(text: str, columns: int) -> str:
+    """`text` in at most so many columns, `...` for what is left out; a letter keeps all that combines with it."""
+    if width(text) <= columns:
+        return text
+    room = columns - len(ELLIPSIS)
+    if text.isascii():
+        return text[:room] + ELLIPSIS
+    from wcwidth import iter_graphemes
+
+    kept = ""
+    for grapheme in iter_graphemes(text):
+        room -= width(grapheme)
+        if room < 0:
+            break
+        kept += grapheme
+    return kept + ELLIPSIS
 
 
 def masked(text: str) -> str:

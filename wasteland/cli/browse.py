@@ -9,10 +9,11 @@ import click
 
 from wasteland.cli.output import Out, block, cell, field, listed, verb
 from wasteland.errors import NotFound, Unauthenticated, Unreachable, Usage
-from wasteland.text import show
+from wasteland.text import cut, show
 
 COLUMNS = (("ID", 12), ("TITLE", 40), ("PROJECT", 12), ("TYPE", 10), ("PRI", 4), ("POSTED BY", 16), ("STATUS", 10),
            ("EFFORT", 8))  # fmt: skip
+LONG = 400  # columns of a description in a list
 MOST = 10_000
 VIEWS = ("", "all", "mine", "upstream")
 
@@ -82,7 +83,7 @@ def _table(found: list[Any], long: bool, now: datetime) -> list[str]:
         row = " ".join(cell(value, width) for value, (_, width) in zip(values, COLUMNS, strict=True))
         lines.append("  " + row.rstrip() + (f"  ({show(one.branch)})" if one.branch else ""))
         if long and item.description:
-            lines.append(f"      {show(item.description)[:400]}")
+            lines.append(f"      {cut(show(item.description), LONG)}")
         lines += _waiting(one, now)
     return lines
 

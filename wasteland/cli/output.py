@@ -13,7 +13,7 @@ import click
 from wasteland.cli import READING, discard
 from wasteland.errors import Unwritten
 from wasteland.local.steps import step
-from wasteland.text import masked, show, show_lines
+from wasteland.text import cut, masked, show, show_lines, width
 
 if TYPE_CHECKING:
     from wasteland.local.config import Paths
@@ -136,7 +136,7 @@ def listed(value: object) -> str | None:
     return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) if value else None
 
 
-def cell(value: object, width: int) -> str:
-    """A value cut and padded to a column."""
-    text = show("" if value is None else value)
-    return f"{text if len(text) <= width else text[: width - 3] + '...':<{width}}"
+def cell(value: object, columns: int) -> str:
+    """A value cut and padded to a column of a table."""
+    text = cut(show("" if value is None else value), columns)
+    return text + " " * (columns - width(text))

@@ -9,13 +9,13 @@ import click
 
 from wasteland.cli.output import Out, cell, field, verb
 from wasteland.errors import Conflict, Usage, WastelandError
-from wasteland.text import show
+from wasteland.text import cut, show
 
 if TYPE_CHECKING:
     from wasteland.review.queue import Outcome
     from wasteland.review.respond import Answer
 
-DETAIL = 300  # characters
+DETAIL = 300  # columns
 COLUMNS = (("#", 5), ("AGE", 7), ("RIG", 16), ("DOES", 18), ("STATE", 10), ("TITLE", 44))
 
 
@@ -42,7 +42,7 @@ def inbox_command(out: Out, md: bool, no_fetch: bool) -> None:
     for row, proposal in zip(rows, found, strict=True):
         lines.append("  " + " ".join(cell(text, width) for text, (_, width) in zip(row, COLUMNS, strict=True)).rstrip())
         if proposal.detail:
-            lines.append(f"        {show(proposal.detail)[:DETAIL]}")
+            lines.append(f"        {cut(show(proposal.detail), DETAIL)}")
     out.result(value, lines if found else ["No open pull requests."])
 
 
@@ -149,7 +149,7 @@ def queue_command(out: Out, auto: bool, dry_run: bool, md: bool) -> None:
         for one in queue.run(out.node, auto=auto, dry_run=dry_run):
             found.append(one)
             if not out.as_json and not md:
-                detail = f"  {show(one.detail)[:DETAIL]}" if one.detail else ""
+                detail = f"  {cut(show(one.detail), DETAIL)}" if one.detail else ""
                 out.tell(f"  #{one.pull:<5} {one.state:<10} {show(one.source)}{detail}")
     except WastelandError as error:
         if not found:

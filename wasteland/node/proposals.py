@@ -26,7 +26,7 @@ from wasteland.rules.lifecycle import NONE, TRANSITIONS
 from wasteland.values import dataclass
 
 if TYPE_CHECKING:
-    from wasteland.hub import Pull
+    from wasteland.hub import Branch, Pull
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"
@@ -83,12 +83,14 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     With `fetch` every fork is asked for their branches; else only forks with
     pull requests that are new here.
     """
-    from wasteland.node import forks
-
     hub = need_hub(node)
     known = {one.number: one for one in cached(node)}
     pulls = hub.pulls(node.config.org, node.config.db)
-    failed = forks.fetch(node, [p.source for p in pulls if fetch or p.number not in known], again=False)
+    failed: dict[Branch, WastelandError] = {}
+    if asked := [p.source for p in pulls if fetch or p.number not in known]:
+        from wasteland.node import forks
+
+        failed = forks.fetch(node, asked, again=False)
     upstream, rigs = (levelling.upstream_head(node), _rigs(node)) if pulls else ("", {})
     found = []
     for pull in pulls:
@@ -97,6 +99,8 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     if found != list(known.values()):
         write_json(_file(node), {"pulls": [asdict(one) for one in found]})
     if fetch:
+        from wasteland.node import forks
+
         forks.forget_gone(node, [pull.source for pull in pulls])
     return found
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import copy
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +43,9 @@ EQUIVALENT: dict[str, str] = {
         "a claim that upstream has no lease of is not renewed: the table says so as well",
 }  # fmt: skip
 PROCESSES = 2
+LIMIT = 40  # seconds of CPU for the tests of one mutant, which take a few; of the clock, WAITING times as many
+WAITING = 5
+TIMED_OUT = (-signal.SIGXCPU, -signal.SIGALRM)
 
 
 @dataclass(frozen=True)
@@ -255,8 +260,17 @@ def _try(mutant: Mutant | None, folder: Path) -> int:
     return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *quiet, *words]))
 
 
-def run(found: list[Mutant | None], folder: Path) -> list[int]:
-    """The exit code of each mutant's tests; None is the original."""
+def _limit(seconds: int) -> None:
+    """End this process, by a signal, where a mutant makes it loop or wait for ever."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    signal.alarm(seconds * WAITING)
+
+
+def run(found: list[Mutant | None], folder: Path, limit: int = LIMIT) -> list[int]:
+    """The exit code of each mutant's tests, negative for a signal; None is the original.
+
+    A mutant that takes more than `limit` seconds of CPU is ended: see TIMED_OUT.
+    """
     import hypothesis.strategies  # noqa: F401
 
     running: dict[int, int] = {}
@@ -276,6 +290,7 @@ def run(found: list[Mutant | None], folder: Path) -> list[int]:
         if pid == 0:
             code = 70
             try:
+                _limit(limit)
                 quiet = os.open(folder / f"{index}.log", os.O_WRONLY | os.O_CREAT)
                 os.dup2(quiet, 1)
                 os.dup2(quiet, 2)
@@ -307,7 +322,8 @@ def main() -> int:
         print(f"the tests do not pass on the original (exit {codes[0]})")
         return 1
     survivors = [m.name for m, code in zip(found, codes[1:], strict=True) if code == 0]
-    broken = [f"{m.name} (exit {c})" for m, c in zip(found, codes[1:], strict=True) if c not in (0, 1, 2)]
+    broken = [f"{m.name} (exit {c})" for m, c in zip(found, codes[1:], strict=True) if c not in (0, 1, 2, *TIMED_OUT)]
+    late = sum(code in TIMED_OUT for code in codes[1:])
     known = [name for name in survivors if name in EQUIVALENT]
     stale = sorted((EQUIVALENT.keys() & {m.name for m in found}) - set(survivors))
     alive = [name for name in survivors if name not in EQUIVALENT]
@@ -318,7 +334,8 @@ def main() -> int:
     ):
         for name in names:
             print(f"{title}: {name}")
-    print(f"{len(found)} mutants, {len(found) - len(survivors) - len(broken)} caught, {len(known)} equivalent")
+    caught = f"{len(found) - len(survivors) - len(broken)} caught" + (f" ({late} of them timed out)" if late else "")
+    print(f"{len(found)} mutants, {caught}, {len(known)} equivalent")
     return 1 if alive or broken or stale else 0
 
 
@@ -328,6 +345,31 @@ def test_removing_a_row_or_a_guard_turns_a_test_red():
         env={**os.environ, "HOME": "/nonexistent"}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from tests.rules import test_mutation as mutation
+
+source = (mutation.ROOT / "wasteland" / "rules" / "lease.py").read_text()
+found = [
+    mutation.Mutant("rules/lease", "loops", source + "\\nwhile True: pass\\n", mutation.LEASE),
+    mutation.Mutant("rules/lease", "waits", source + "\\nimport time; time.sleep(1000)\\n", mutation.LEASE),
+]
+mutation.WAITING = 2
+print(mutation.run(found, Path(sys.argv[1]), limit=1))
+"""
+
+
+def test_a_mutant_that_never_ends_counts_as_caught(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS, str(tmp_path)], cwd=ROOT, env={**os.environ, "HOME": "/nonexistent"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    codes = ast.literal_eval(done.stdout)
+    assert len(codes) == 2, done.stderr
+    assert set(codes) <= set(TIMED_OUT)
 
 
 MERGED = "test_two_branches_that_are_green_alone_and_red_together"

@@ -174,6 +174,20 @@ class RowDiff:
         return frozenset(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
     @property
+    def more_than_times(self) -> bool:
+        """Whether more differs than times that every change sets."""
+        return self.kind != "modified" or bool(self.columns - VOLATILE)
+
+    def held_by(self, there: Mapping[str, Any] | None) -> bool:
+        """Whether the row `there`, the one of this key somewhere else (None: no such row), has all that changed here.
+
+        A removed row is held where it is absent; times that every change sets do not count.
+        """
+        if not self.more_than_times or self.new is None:
+            return self.new is not None or there is None
+        return there is not None and all(there.get(name) == self.new.get(name) for name in self.columns - VOLATILE)
+
+    @property
     def key(self) -> str:
         """The primary key of the row, as text."""
         return str(self.row.get(KEYS.get(self.table, "id"), "?"))

@@ -231,6 +231,11 @@ def mutants() -> list[Mutant]:
     add("rules/policy/signed", POLICY, lambda t: guards(t, ("index",)), lambda t: returning(t, "index", None))
     add("rules/policy/leases", POLICY, lambda t: guards(t, ("judge_leases", "_bad_lease", "_bad_renewal")),
         lambda t: returning(t, "_bad_lease", None), lambda t: returning(t, "_bad_renewal", None))  # fmt: skip
+    add("rules/policy/stamps", POLICY, lambda t: guards(t, ("_doubt", "akin")), lambda t: returning(t, "akin", None),
+        lambda t: returning(t, "one_key", False), lambda t: returning(t, "one_key", True))  # fmt: skip
+    add("rules/policy/wanted", POLICY, lambda t: returning(t, "odd_id", None))
+    add("rules/policy/pull_request", POLICY, lambda t: (one for one in guards(t, ("judge",)) if "not rows" in one[0]))
+    add("models", POLICY, lambda t: guards(t, ("held_by", "more_than_times")))
     return found
 
 

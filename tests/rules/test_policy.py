@@ -10,9 +10,11 @@ import pytest
 from wasteland.local.keys import Key, public_key, sign_statement
 from wasteland.local.keys import verify_signature as check
 from wasteland.models import RowDiff, TableDiff
-from wasteland.rules.policy.findings import AUTO, QUARANTINE, REJECT, REVIEW, Judgement, Upstream
+from wasteland.rules.policy.findings import AUTO, NOTHING, QUARANTINE, REJECT, REVIEW, Judgement, Upstream
 from wasteland.rules.policy.pull_request import judge
 from wasteland.rules.policy.shape import objects
+from wasteland.rules.policy.stamps import akin, one_key
+from wasteland.rules.policy.wanted import odd_id
 from wasteland.trust.envelope import Envelope
 from wasteland.trust.envelope import sha256 as digest_of
 from wasteland.trust.statements import (
@@ -243,9 +245,79 @@ def test_a_worker_claims_and_completes_in_one_pull_request():
     assert verdict_of(whole, added("completions", a_completion()), by="worker", **NO_COMPLETION).verdict == AUTO
 
 
-def test_a_fork_without_a_rig_may_change_nothing_and_a_change_of_nothing_does_not_land():
+def test_a_fork_without_a_rig_may_change_nothing():
     assert verdict_of(added("wanted", an_item(id="w-2", posted_by="poster")), by="nobody").verdict == REJECT
-    assert verdict_of(by="poster").verdict == REJECT
+
+
+@pytest.mark.parametrize("by", ["poster", "nobody"])
+def test_a_change_of_nothing_is_called_so_and_neither_let_in_nor_rejected(by):
+    judged = verdict_of(by=by)
+    assert (judged.verdict, [one.rule for one in judged.findings]) == (NOTHING, ["G-NOTHING"])
+    judged.add(QUARANTINE, "G-OBJECT", "and a table besides")
+    assert judged.verdict == QUARANTINE
+    assert Judgement().verdict == REJECT, "what was not judged does not land"
+
+
+HELD = an_item(status="claimed", claimed_by="worker", updated_at=T1)
+
+
+@pytest.mark.parametrize(
+    ("row", "there", "held"),
+    [
+        (added("wanted", HELD), HELD, True),
+        (added("wanted", HELD), None, False),
+        (added("wanted", HELD), HELD | {"claimed_by": "val"}, False),
+        (added("wanted", HELD), HELD | {"updated_at": None}, True),
+        (changed("wanted", an_item(), status="claimed", claimed_by="worker"), HELD | {"title": "edited since"}, True),
+        (changed("wanted", an_item(), status="claimed", claimed_by="worker"), an_item(status="claimed"), False),
+        (changed("wanted", an_item(), status="claimed"), None, False),
+        (changed("wanted", HELD, claimed_by=None), HELD, False),
+        (changed("wanted", an_item(), updated_at=T1), an_item(), True),
+        (changed("wanted", an_item(), updated_at=T1), None, True),
+        (removed("completions", a_completion()), None, True),
+        (removed("completions", a_completion()), a_completion(), False),
+    ],
+    ids=["added", "lacking", "another's", "other time", "edited since", "one cell of two", "gone", "emptied", "times",
+         "times of a row that is gone", "removed", "still there"],
+)  # fmt: skip
+def test_a_row_is_held_where_each_cell_that_it_changes_is_there(row, there, held):
+    assert row.held_by(there) is held
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ({"dolthub_org": "acme"}, {"dolthub_org": "acme"}, "belong to acme"),
+        ({"dolthub_org": "acme"}, {"dolthub_org": "other"}, None),
+        ({"dolthub_org": None}, {"dolthub_org": None}, None),
+        ({"dolthub_org": ""}, {"dolthub_org": ""}, None),
+        ({"handle": "a", "parent_rig": "b"}, {"handle": "b", "parent_rig": None}, "parent"),
+        ({"handle": "a", "parent_rig": None}, {"handle": "b", "parent_rig": "a"}, "parent"),
+        ({"handle": "a", "parent_rig": "c"}, {"handle": "b", "parent_rig": "c"}, None),
+    ],
+)
+def test_rigs_are_akin_by_owner_or_as_parent_and_child(one, other, why):
+    said = akin({"handle": "x", "parent_rig": None} | one, {"handle": "y", "parent_rig": None} | other)
+    assert why in said if why else said is None
+
+
+def test_one_key_is_one_that_both_logs_name():
+    mine, yours = inception("poster")[0], inception("worker")[0]
+    assert one_key([mine], [yours, mine])
+    assert not one_key([mine], [yours])
+    assert not one_key([], [])
+    assert not one_key([Envelope(b"{}", ())], [Envelope(b"{}", ())]), "what is no event names no key"
+
+
+@pytest.mark.parametrize("item_id", ["w-1", "w-A-b", "w-" + "x" * 62])
+def test_an_items_id_has_a_shape(item_id):
+    assert odd_id(item_id) is None
+
+
+@pytest.mark.parametrize("item_id", ["", "w-", "w--1", "x-1", "w-1\n", "w-1/2", "w-é", "w-" + "x" * 63])
+def test_an_odd_id_is_named(item_id):
+    assert odd_id(item_id) == f"{item_id} is no id of an item"
+    assert verdict_of(added("wanted", an_item(id=item_id))).verdict == REJECT
 
 
 # stamps

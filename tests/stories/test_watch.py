@@ -26,7 +26,7 @@ from wasteland.errors import Conflict, Misconfigured, Usage
 from wasteland.hub import Comment
 from wasteland.hub.receiver import genuine, listening, secret_of
 from wasteland.models import RowDiff, Wanted
-from wasteland.node.proposals import CONFLICTS, GONE, LANDED, READY, Change, Proposal
+from wasteland.node.proposals import CONFLICTS, GONE, LANDED, NOTHING, READY, Change, Proposal
 from wasteland.rules.lease import Lease
 from wasteland.watch.events import (
     Event,
@@ -220,6 +220,17 @@ def test_others_pull_requests_are_told_when_new_or_moved(before, now, event):
 def test_pull_requests_of_mine_are_told_when_their_state_changes(before, state, event):
     old = {} if before is None else {3: seen(state=before, mine=True)}
     found = pull_events(old, [a_proposal(state=state, head=NEXT)], "ada-org/commons:")
+    assert [one.event for one in found] == ([event] if event else [])
+
+
+@pytest.mark.parametrize(
+    ("before", "head", "event"),
+    [(READY, HEAD, "pull-landed"), (CONFLICTS, HEAD, "pull-landed"), (NOTHING, HEAD, None), (LANDED, HEAD, None),
+     (READY, NEXT, None), (None, HEAD, None)],
+)  # fmt: skip
+def test_rows_of_mine_that_upstream_came_to_hold_by_other_ways_are_told_as_landed(before, head, event):
+    old = {3: seen(state=before, mine=True)} if before else {}
+    found = pull_events(old, [a_proposal(state=NOTHING, head=head)], "ada-org/commons:")
     assert [one.event for one in found] == ([event] if event else [])
 
 

@@ -269,10 +269,13 @@ def _waiting(node: Node, fix: bool) -> Iterator[Finding]:
     done = [f"#{p.number}" for p in proposals if p.state == inbox.LANDED]
     if done:
         yield Finding(WARNING, "pull requests", f"landed and still open: {', '.join(done)}", "wl queue closes them")
+    same = [f"#{p.number}" for p in proposals if p.state == inbox.NOTHING]
+    if same:
+        yield Finding(WARNING, "pull requests", f"that change nothing: {', '.join(same)}", "wl merge N closes it")
     gone = [f"#{p.number}" for p in proposals if p.state == inbox.GONE]
     if gone:
         yield Finding(WARNING, "pull requests", f"without their branch: {', '.join(gone)}", "wl close N")
-    if not done and not gone:
+    if not done and not same and not gone:
         yield Finding(OK, "pull requests", f"{len(proposals)} open")
     if lacking and node.config.mode == "pr":
         yield Finding(

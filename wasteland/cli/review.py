@@ -266,9 +266,15 @@ def merge_command(out: Out, what: str, head: str | None, no_push: bool, keep_bra
         out.result(None, [land.verdict_text(landed)])
         return
     pin = landed.review.pinned
-    done = "Upstream's main already contains" if landed.already else "Merged"
-    lines = [f"✓ {done} {show(pin.source)}", field("Head", pin.head), field("Main", landed.commit)]
-    if not landed.already:
+    source, closed = show(pin.source), f"; #{pin.pull.number} is closed" if pin.pull else ""
+    done = {
+        "": f"Merged {source}",
+        land.EARLIER: f"Upstream's main already contains {source}",
+        land.TAKEN_OVER: f"Upstream's main holds the rows of {source} already, by other ways{closed}",
+        land.EMPTY: f"{source} changes nothing{closed}",
+    }[landed.over]
+    lines = [f"✓ {done}", field("Head", pin.head), field("Main", landed.commit)]
+    if not landed.over:
         lines += [f"    {f.verdict:<7} {show(f.detail)}" for f in landed.review.judgement.findings]
-    lines.append("  Pushed; upstream's main contains it" if landed.pushed else "  Kept on this machine (--no-push)")
+        lines.append("  Pushed; upstream's main contains it" if landed.pushed else "  Kept on this machine (--no-push)")
     out.result(landed.to_json(), lines)

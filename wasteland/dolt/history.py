@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 
 from wasteland.dolt.queries import Queries
 from wasteland.dolt.session import Row, identifier, utc
-from wasteland.errors import Conflict, WastelandError
-from wasteland.models import KEYS, VOLATILE, RowConflict, RowDiff, TableDiff
+from wasteland.errors import Conflict, Unreachable, WastelandError
+from wasteland.models import KEYS, RowConflict, RowDiff, TableDiff
 from wasteland.text import show
 from wasteland.values import dataclass
 
@@ -114,12 +115,32 @@ class History(Queries):
 
     def holding(self, base: str, head: str, commits: Iterable[str]) -> str | None:
         """The first of some commits that has every cell that `head` changed since `base`, whatever the times say."""
-        ours = {(row.table, row.key): row.columns - VOLATILE for row in self.diff_all(base, head)}
-        for commit in commits:
-            differ = {(row.table, row.key): row.columns for row in self.diff_all(head, commit)}
-            if not any(columns & differ.get(key, frozenset()) for key, columns in ours.items()):
-                return commit
-        return None
+        ours = self.diff_all(base, head)
+        return next((commit for commit in commits if self.holds(commit, ours)), None)
+
+    def holds(self, commit: str, rows: Iterable[RowDiff]) -> bool:
+        """Whether `commit` has each cell that a row diff, by table, changed, whatever the times say; also for none.
+
+        Rows of a table whose key we do not know, or that is not there, are not held.
+        """
+        view = self.at(commit)
+        for table, found in groupby(rows, key=lambda row: row.table):
+            ours, key = [row for row in found if row.more_than_times], KEYS.get(table, "id")
+            if any(key not in row.row for row in ours):
+                return False
+            for place in range(0, len(ours), FEW):
+                asked = {f"key_{n}": row.row[key] for n, row in enumerate(ours[place : place + FEW])}
+                marks = ", ".join(f":{name}" for name in asked)
+                sql = f"SELECT * FROM {identifier(table)} WHERE {identifier(key)} IN ({marks})"
+                try:
+                    there = {str(row[key]): row for row in view.rows(sql, **asked)}
+                except Unreachable:
+                    raise
+                except WastelandError:
+                    return False
+                if not all(row.held_by(there.get(row.key)) for row in ours[place : place + FEW]):
+                    return False
+        return True
 
     def went_through(self, main: str, head: str) -> bool:
         """Whether `main` once held all that `head` changed, whoever brought it there and under what name.

@@ -1,7 +1,8 @@
 """Land commits on upstream's main, and tell whether something has landed.
 
 A branch has landed when its head is an ancestor of upstream's main, or a
-commit there names it in a trailer, and every cell that it changed is there.
+commit there names it in a trailer, and every cell that it changed is there;
+or when somebody took its rows over by hand and main holds each of them now.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from wasteland.dolt.database import PushRejected
+from wasteland.dolt.database import Database, PushRejected
 from wasteland.errors import Conflict
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
@@ -96,8 +97,39 @@ def set_aside_merge(node: Node, ours: str) -> bool:
 
 
 def landed(node: Node, branch: str) -> bool:
-    """Whether upstream's main holds what `branch` holds: by ancestry, or by a trailer that names its head."""
-    return landed_as(node, node.db.hash_of(branch)) is not None
+    """Whether upstream's main holds what `branch` holds: as a commit, by a trailer that names it, or row by row."""
+    return arrived(node, node.db.hash_of(branch)) is not None
+
+
+def arrived(node: Node, head: str) -> str | None:
+    """The commit with which `head` landed, or the head of upstream's main where its rows are there by other ways."""
+    return landed_as(node, head) or taken_over(node, head)
+
+
+def taken_over(node: Node, head: str) -> str | None:
+    """The head of upstream's main where it has moved and holds all that `head` changed, but not `head` itself.
+
+    Of a commit that main contains, `landed_as` decides: its rows may have been taken back.
+    """
+    upstream = upstream_head(node)
+    base = node.db.merge_base(head, upstream)
+    if base in (None, upstream, head):
+        return None
+    return upstream if changes_nothing(node.db, str(base), head, upstream) else None
+
+
+def changes_nothing(db: Database, base: str, head: str, upstream: str) -> bool:
+    """Whether `upstream` holds each cell that `head` changed since the merge base `base`, or `head` changed none.
+
+    What carries more than rows, or more of them than are looked through, is something.
+    """
+    from wasteland.rules.policy.shape import ROWS, objects
+
+    tables = db.diff_tables(base, head)
+    if objects(tables) or db.count_diff(base, head) > ROWS:
+        return False
+    names = sorted(one.table for one in tables if one.data)
+    return db.holds(upstream, (row for name in names for row in db.diff(base, head, name)))
 
 
 def landed_as(node: Node, head: str) -> str | None:
@@ -110,16 +142,16 @@ def landed_as(node: Node, head: str) -> str | None:
     """
     db, upstream = node.db, upstream_head(node)
     if db.is_ancestor(head, upstream):
-        arrived = _arrival(node, head, upstream)
-        parent = db.log(f"{arrived[0]}^", limit=1)
-        if arrived[0] == head or not parent:
-            return arrived[0]  # main itself went through it
+        named = _arrival(node, head, upstream)
+        parent = db.log(f"{named[0]}^", limit=1)
+        if named[0] == head or not parent:
+            return named[0]  # main itself went through it
         base = db.merge_base(head, parent[0].hash)
     else:
         base = db.merge_base(head, upstream)
-        named = db.mainline(upstream, without=base) if base else []
-        arrived = [c.hash for c in named if f"{TRAILER}{head}" in c.message.splitlines()]
-    return db.holding(base, head, arrived) if base and arrived else None
+        line = db.mainline(upstream, without=base) if base else []
+        named = [c.hash for c in line if f"{TRAILER}{head}" in c.message.splitlines()]
+    return db.holding(base, head, named) if base and named else None
 
 
 def _arrival(node: Node, head: str, upstream: str) -> list[str]:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wasteland.dolt.history import MergeConflict, told
 from wasteland.errors import WastelandError
 from wasteland.local.config import write_json
-from wasteland.models import VOLATILE
-from wasteland.node import levelling
+from wasteland.node import landing, levelling
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lifecycle import NONE, TRANSITIONS
 from wasteland.values import dataclass
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from wasteland.hub import Branch, Pull
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
-READY, CONFLICTS, LANDED, BARRED, GONE = "ready", "conflicts", "landed", "barred", "gone"
+READY, CONFLICTS, LANDED, NOTHING, BARRED, GONE = "ready", "conflicts", "landed", "nothing", "barred", "gone"
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,10 @@ class Change:
 class Proposal:
     """One open pull request with what its head holds.
 
-    `state` is ready, conflicts, landed (upstream holds it already), barred
-    (it carries more than rows) or gone (branch or fork cannot be fetched).
-    `detail` says which rows conflict, or why it is barred or gone.
+    `state` is ready, conflicts, landed (upstream's main contains its commit),
+    nothing (it changes nothing: main holds its rows by other ways, or it has
+    none), barred (it carries more than rows) or gone (branch or fork cannot
+    be fetched).  `detail` says which rows conflict, or why it is another.
     """
 
     number: int
@@ -170,22 +170,24 @@ def _read(node: Node, base: dict[str, Any], head: str, upstream: str, own: list[
             (row.new or {}).get("claimed_by"),
         )
         for row in rows
-        if row.kind != "modified" or row.columns - VOLATILE
+        if row.more_than_times
     )
     named = {str(row.row.get(column)) for row in rows for column in ("claimed_by", "posted_by")}
     kinds = {t.table: 1 for t in tables if t.data}
-    state, detail = _state(node, head, upstream, objects(tables))
+    state, detail = _state(node, merge_base, head, upstream, objects(tables))
     return Proposal(
         **base, rig=next((handle for handle in own if handle in named), own[0]), head=head, upstream=upstream,
         verbs=_verbs(changes, kinds), changes=changes, tables=kinds, state=state, detail=detail,
     )  # fmt: skip
 
 
-def _state(node: Node, head: str, upstream: str, bent: list[str]) -> tuple[str, str]:
+def _state(node: Node, base: str, head: str, upstream: str, bent: list[str]) -> tuple[str, str]:
     if bent:
         return BARRED, "; ".join(bent)
-    if node.db.is_ancestor(head, upstream):
-        return LANDED, ""
+    if landing.changes_nothing(node.db, base, head, upstream):
+        if landing.landed_as(node, head) not in (None, head):
+            return LANDED, ""
+        return NOTHING, "it changes no rows" if base == head else "upstream's main holds all that it would change"
     try:
         clash = node.db.conflicts(upstream, head)
     except MergeConflict as conflict:

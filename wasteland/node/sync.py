@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from wasteland.commons import wanted
 from wasteland.dolt.history import MergeConflict
-from wasteland.errors import NotFound
-from wasteland.models import VOLATILE, RowDiff
-from wasteland.node.landing import landed
+from wasteland.errors import NotFound, WastelandError
+from wasteland.models import RowDiff
+from wasteland.node.landing import landed_as, taken_over
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node, kept_name
 from wasteland.rules.lifecycle import WITHDRAWN
@@ -63,8 +63,10 @@ def _clean(node: Node) -> list[str]:
     for branch, head in ours.items():
         if _subject(branch) not in touched:
             continue
-        if landed(node, branch) or node.db.went_through(main, head):
-            drop(node, branch, push=node.hub is not None)
+        if _ended(node, branch, push=node.hub is not None):
+            gone.append(branch)
+        elif node.db.went_through(main, head):
+            _let_go(node, branch, main, push=node.hub is not None)
             gone.append(branch)
         elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
             _lose(node, branch, push=node.hub is not None)
@@ -74,8 +76,9 @@ def _clean(node: Node) -> list[str]:
     return gone
 
 
-# Where the rows of a table name the item or the rig that they are about.
+# Where the rows of a table name the item or the rig that they are about; else the rig that they are by.
 SUBJECTS = {"wanted": "id", "completions": "wanted_id", "wl_leases": "wanted_id", "rigs": "handle"}
+AUTHORS = {"stamps": "author", "wl_attestations": "signer", "wl_key_events": "handle"}
 
 
 def _subject(branch: str) -> str:
@@ -84,11 +87,15 @@ def _subject(branch: str) -> str:
 
 
 def _since(node: Node, main: str, subjects: set[str]) -> set[str]:
-    """Those of `subjects` that upstream has changed since branches were looked at last: all where that is not known."""
+    """Those of `subjects` that upstream has changed since branches were looked at last: all where that is not known.
+
+    A row that this rig signed names no item, and may be the last that a branch waited for: any may be its branch.
+    """
     before = node.config.node.get("cleaned_upstream")
-    if not before or node.db.find(before) is None or not node.db.is_ancestor(before, main):
+    if not subjects or not before or node.db.find(before) is None or not node.db.is_ancestor(before, main):
         return subjects
-    return node.db.mentioned(before, main, SUBJECTS, subjects)
+    found = node.db.mentioned(before, main, SUBJECTS | AUTHORS, {*subjects, node.handle})
+    return subjects if node.handle in found else found
 
 
 OFFERED = "offered"  # in this node's own file: the number of the pull request that was opened for each branch
@@ -106,6 +113,30 @@ def note_offered(node: Node, branch: str, number: int) -> None:
 def item_branch(node: Node, wanted_id: str) -> str:
     """The branch for this rig's work on an item."""
     return f"wl/{node.handle}/{wanted_id}"
+
+
+def _ended(node: Node, branch: str, *, push: bool) -> bool:
+    """Drop a branch whose rows upstream's main holds; whether it does."""
+    head = node.db.hash_of(branch)
+    if landed_as(node, head) is not None:
+        drop(node, branch, push=push)
+    elif (main := taken_over(node, head)) is not None:
+        _let_go(node, branch, main, push=push)
+    else:
+        return False
+    return True
+
+
+def _let_go(node: Node, branch: str, main: str, *, push: bool) -> None:
+    """Drop a branch whose rows came upstream by other ways, and close its pull request where nobody has done so."""
+    told = f"upstream's main has what {branch} proposes, though not by its pull request: the branch was dropped"
+    try:
+        if push and (pull := close_pull(node, branch, "Upstream's main has these rows already.", landed=main)):
+            node.notice(f"{told}, and pull request #{pull.number} closed")
+    except WastelandError as error:
+        node.notice(f"{told} here, but its pull request is still open: {error.message}")
+        push = False  # with its branch it can still be looked at
+    drop(node, branch, push=push)
 
 
 def drop(node: Node, branch: str, *, push: bool) -> None:
@@ -138,8 +169,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
         if theirs is None or db.is_branch(kept_name(branch, theirs)):
             return None
         db.branch(branch, theirs)  # pushed by a command that was killed, or from this rig's other machine
-    if landed(node, branch):
-        drop(node, branch, push=push)
+    if _ended(node, branch, push=push):
         return None
     head, main = db.hash_of(branch), upstream_head(node)
     base = db.merge_base(head, main)
@@ -149,7 +179,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
         db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
     except MergeConflict:
         if node.db.went_through(main, head):
-            drop(node, branch, push=push)
+            _let_go(node, branch, main, push=push)
         else:
             _lose(node, branch, push=push)
         return None
@@ -177,15 +207,17 @@ def _lose(node: Node, branch: str, *, push: bool) -> None:
     node.notice(f"{branch} conflicts with what landed upstream; it is kept as {kept}")
 
 
-def close_pull(node: Node, branch: str, text: str) -> None:
-    """Close this rig's open pull request from `branch`, if there is one, with a comment.
+def close_pull(node: Node, branch: str, text: str, *, landed: str | None = None) -> Pull | None:
+    """Close this rig's open pull request from `branch`, if there is one, with a comment; the one that was closed.
 
-    The hub's list may be older than what was opened a moment ago, so it does not decide whether there is one.
+    `landed` is the commit of upstream's main that holds its rows, where one does.  The hub's list may be older than
+    what was opened a moment ago, so it does not decide whether there is one.
     """
     pull = node.hub.pull_from(node.fork_branch(branch), node.upstream_main) if node.hub else None
     if pull is not None and node.hub is not None:
         node.hub.comment(node.config.org, node.config.db, pull.number, node.handle, text)
-        node.hub.close(node.config.org, node.config.db, pull.number)
+        node.hub.close(node.config.org, node.config.db, pull.number, landed=landed)
+    return pull
 
 
 def find_pull(node: Node, branch: str) -> Pull | None:
@@ -201,7 +233,7 @@ def net_change(node: Node, branch: str) -> bool:
     db = node.db
     base = db.merge_base(branch, MAIN)
     return any(
-        row.kind != "modified" or row.columns - VOLATILE
+        row.more_than_times
         for row in db.diff_all(str(base), db.hash_of(branch))
         if row.table != "wl_attestations" and not _taken_back(row)
     )

@@ -18,7 +18,7 @@ from wasteland.dolt.history import MergeConflict
 from wasteland.dolt.rows import apply
 from wasteland.errors import NotFound, Refused, Unreachable, Usage
 from wasteland.models import RowConflict, RowDiff, jsonable
-from wasteland.node import levelling, roles, standing
+from wasteland.node import landing, levelling, roles, standing
 from wasteland.node.node import Node, need_hub
 from wasteland.rules.lease import Lease, sentence
 from wasteland.rules.policy.findings import AUTO, REJECT, REVIEW, Finding, Judgement, Upstream
@@ -148,6 +148,7 @@ def examine(node: Node, pin: Pinned) -> Review:
     Dolt merges cell by cell, so what is judged is the merged result and not
     what the fork's branch says of a base of its own.  Where the two conflict,
     the branch's own rows are shown and judged, and the conflicts with them.
+    Where upstream holds all of them already, none are left to judge.
     """
     db = node.db
     if (count := db.count_diff(pin.base, pin.head)) > ROWS:
@@ -160,6 +161,8 @@ def examine(node: Node, pin: Pinned) -> Review:
         for what in bent:
             verdict.add("quarantine", "G-OBJECT", what)
         return Review(pin, rows, verdict, conflicts)
+    if landing.changes_nothing(db, pin.base, pin.head, pin.upstream):
+        return Review(pin, (), judge((), pin.org, upstream_facts(node, pin, ()), standing.check))
     passed, detour = _passed_through(node, pin)
     how = TRANSPLANT if passed or detour else MERGE
     with trial(node, pin, how) as merged:

@@ -16,33 +16,38 @@ from wasteland.dolt.rows import apply
 from wasteland.errors import Conflict, Refused, WastelandError
 from wasteland.hub import OPEN
 from wasteland.local.steps import step
-from wasteland.models import VOLATILE
 from wasteland.node import carry, current, landing, levelling, roles, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, pin, pinned
 from wasteland.node.node import Node, need_hub
 from wasteland.review.judge import TRANSPLANT, Review, examine
-from wasteland.rules.policy.findings import AUTO, REVIEW
+from wasteland.rules.policy.findings import AUTO, NOTHING, REVIEW
 from wasteland.text import show
 from wasteland.values import dataclass
 
 MOST = 20  # findings that are told
+EARLIER, TAKEN_OVER, EMPTY = "landed", "taken over", "nothing"  # why an open pull request has nothing to land any more
 
 
 @dataclass(frozen=True)
 class Landed:
-    """A pinned commit that is on upstream's main."""
+    """A pinned commit that is on upstream's main.
+
+    `over` says why there was nothing to land: an earlier command had landed
+    it, its rows were taken over by other ways, or it changes nothing; `commit`
+    is upstream's then.
+    """
 
     review: Review
     commit: str
     pushed: bool
-    already: bool = False
+    over: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As `wl merge --json` prints it."""
         return {
             "schema_version": 1, "merged": self.review.pinned.source, "head": self.review.pinned.head,
             "commit": self.commit, "pushed": self.pushed, "verdict": self.review.judgement.verdict,
-            "landing": self.review.how, "already": self.already,
+            "landing": self.review.how, "already": bool(self.over), "nothing": self.over == EMPTY,
         }  # fmt: skip
 
 
@@ -63,11 +68,10 @@ def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False
 
 
 def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = False) -> Landed:
-    """Land a pinned commit; what an earlier command landed and did not get to close is closed now."""
-    if push and (commit := already(node, found)):
-        earlier = Landed(examine(node, found), commit, pushed=True, already=True)
-        _after(node, earlier, keep_branch=keep_branch, push=push)
-        return earlier
+    """Land a pinned commit; a pull request that has nothing to land any more is closed instead."""
+    if push and (done := over(node, found)):
+        _after(node, done, keep_branch=keep_branch, push=push)
+        return done
     for _ in range(landing.ATTEMPTS):
         landed = _land(node, found, push=push)
         if landed is not None:
@@ -80,22 +84,21 @@ def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = Fa
     )
 
 
-def already(node: Node, found: Pinned) -> str | None:
-    """The commit of upstream's main that holds an open pull request's commit already, where a kill left it open."""
+def over(node: Node, found: Pinned) -> Landed | None:
+    """What became of an open pull request that has nothing to land any more; None where it has.
+
+    A kill left it open after its landing, somebody took its rows over by other ways (a merge by rows leaves no other
+    trace either), or it never had any.
+    """
     if found.pull is None:
         return None
-    if node.config.node.get("merging") == found.head and _rows_are_there(node, found):
-        return found.upstream
-    return landing.landed_as(node, found.head)
-
-
-def _rows_are_there(node: Node, found: Pinned) -> bool:
-    """Whether upstream's main holds each cell that the commit changed: a merge by rows leaves no other trace."""
-    rows = node.db.diff_all(found.base, found.head)
-    differ = {(row.table, row.key): row.columns for row in node.db.diff_all(found.head, found.upstream)}
-    return bool(rows) and not any(
-        (row.columns - VOLATILE) & differ.get((row.table, row.key), frozenset()) for row in rows
-    )
+    commit = landing.landed_as(node, found.head)
+    if commit not in (None, found.head):
+        return Landed(examine(node, found), str(commit), pushed=True, over=EARLIER)
+    if not landing.changes_nothing(node.db, found.base, found.head, found.upstream):
+        return None
+    carried = any(row.more_than_times for row in node.db.diff_all(found.base, found.head))
+    return Landed(examine(node, found), found.upstream, pushed=True, over=TAKEN_OVER if carried else EMPTY)
 
 
 def need_maintainer(node: Node) -> None:
@@ -154,10 +157,16 @@ def _land(node: Node, pin: Pinned, *, push: bool) -> Landed | None:
 def refuse(found: Review) -> None:
     """Refused where the rules say no, Conflict where rows conflict: in a sentence that names them."""
     source = show(found.pinned.source)
+    if found.judgement.verdict == NOTHING:
+        pull = found.pinned.pull
+        raise Refused(
+            f"{source} changes nothing: upstream's main holds all of it", about=found.pinned.source,
+            hint=f"wl merge {pull.number} closes it" if pull else "wl sync drops a branch that has landed",
+        )  # fmt: skip
     if found.judgement.verdict not in (AUTO, REVIEW):
         reasons = [f.detail for f in found.judgement.findings if f.verdict not in (AUTO, REVIEW)]
         raise Refused(
-            f"{source} may not land: {show('; '.join(reasons[:MOST]) or 'it changes nothing')}",
+            f"{source} may not land: {show('; '.join(reasons[:MOST]) or 'no rule lets it through')}",
             about=found.pinned.source, hint=f"wl review {source} shows the rows",
         )  # fmt: skip
     if found.conflicts:
@@ -211,23 +220,33 @@ def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None
 
 
 def _close(node: Node, landed: Landed, number: int) -> None:
-    """Say on the pull request what landed and by which verdict, and close it; it landed, so failing is a notice."""
+    """Say on the pull request what landed and by which verdict, and close it.
+
+    Where something landed now, failing is a notice; where closing is all that there was to do, it is an error.
+    """
     hub, config = need_hub(node), node.config
     try:
         hub.comment(config.org, config.db, number, node.handle, verdict_text(landed))
-        hub.close(config.org, config.db, number, landed=landed.commit)
+        hub.close(config.org, config.db, number, landed=landed.commit if landed.over != EMPTY else None)
     except WastelandError as error:
+        if landed.over:
+            raise
         node.notice(f"it landed, but pull request {number} is still open: {error.message}; wl queue closes it")
 
 
 def verdict_text(landed: Landed) -> str:
     """What is written under a pull request that landed, as Markdown."""
     found = landed.review
-    if landed.already:
-        return f"Upstream's main contains {found.pinned.head} already; closed."
+    head = found.pinned.head
+    if landed.over:
+        return {
+            EARLIER: f"Upstream's main contains {head} already; closed.",
+            TAKEN_OVER: f"Upstream's main holds the rows of {head} already, by other ways; closed as merged.",
+            EMPTY: f"{head} changes nothing of upstream's main; closed.",
+        }[landed.over]
     how = "merged" if found.how != TRANSPLANT else "rows taken over without their history"
     lines = [
-        f"Landed {found.pinned.head} as {landed.commit} ({how}).",
+        f"Landed {head} as {landed.commit} ({how}).",
         "",
         f"Verdict: {found.judgement.verdict}, {len(found.rows)} rows, judged against {found.pinned.upstream}.",
         *(

@@ -26,8 +26,8 @@ from wasteland.rules.lifecycle import OPEN
 from wasteland.rules.policy.findings import AUTO, REVIEW
 from wasteland.values import dataclass
 
-LANDED, WOULD, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
-    "landed", "would land", "waiting", "conflict", "refused", "moved", "gone"
+LANDED, WOULD, NOTHING, WAITING, CONFLICT, REFUSED, MOVED, GONE = (
+    "landed", "would land", "nothing", "waiting", "conflict", "refused", "moved", "gone"
 )  # fmt: skip
 FREE = 3  # items that are offered to somebody whose claim came second
 LOOK_BACK = 1000  # commits in which the landing of a rival is looked for
@@ -85,8 +85,8 @@ def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> 
         found = pin(node, source, pull.source.org, head, levelling.upstream_head(node), pull)
     except (NotFound, Refused, Unauthenticated, Unreachable) as error:
         return Outcome(pull.number, source, GONE, error.message)
-    if land.already(node, found):
-        return _land(node, pull, found, dry_run=dry_run)
+    if done := land.over(node, found):
+        return _over(node, pull, done, dry_run=dry_run)
     said = respond.verdicts(node, pull)
     objected = [one for one in said if one.kind != APPROVE]
     if against := [one for one in objected if one.head == head]:
@@ -105,8 +105,22 @@ def _one(node: Node, pull: Pull, house: House, *, auto: bool, dry_run: bool) -> 
     if seen.judgement.verdict not in lets_in:
         reasons = [f.detail for f in seen.judgement.findings if f.verdict == seen.judgement.verdict]
         state = WAITING if seen.judgement.verdict in (AUTO, REVIEW) else REFUSED
-        return Outcome(pull.number, source, state, "; ".join(reasons) or "it changes nothing", head)
+        return Outcome(pull.number, source, state, "; ".join(reasons) or "no rule lets it through", head)
     return _land(node, pull, found, dry_run=dry_run)
+
+
+def _over(node: Node, pull: Pull, done: land.Landed, *, dry_run: bool) -> Outcome:
+    """Close what has nothing to land any more; what never had rows is left to its author, who may yet push some."""
+    found = done.review.pinned
+    if done.over == land.EARLIER:
+        return _land(node, pull, found, dry_run=dry_run)
+    source = str(pull.source)
+    if done.over == land.EMPTY:
+        return Outcome(
+            pull.number, source, NOTHING, f"it changes no rows; wl merge {pull.number} closes it", found.head
+        )
+    ended = done if dry_run else land.land(node, found)
+    return Outcome(pull.number, source, NOTHING, "upstream's main holds its rows", found.head, ended.commit)
 
 
 def _unapproved(said: Sequence[Verdict], pull: Pull, head: str, approvals: int, house: House) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from wasteland.hub import Comment
 from wasteland.models import RowDiff, Wanted
-from wasteland.node.proposals import CONFLICTS, GONE, LANDED, READY, Proposal
+from wasteland.node.proposals import CONFLICTS, GONE, LANDED, NOTHING, READY, Proposal
 from wasteland.node.verdicts import LINE, heard
 from wasteland.rules.lease import Lease, sentence
 from wasteland.text import show
@@ -204,6 +204,8 @@ def pull_events(old: Mapping[int, Seen], proposals: Iterable[Proposal], mine: st
 def _own(before: Seen | None, one: Proposal) -> list[Event]:
     words = {CONFLICTS: "pull-conflicts", LANDED: "pull-landed"}
     was = before.state if before else READY
+    if one.state == NOTHING and before is not None and was not in (NOTHING, LANDED) and one.head == before.head:
+        return [Event("pull-landed", _proposal(one))]  # the same rows, which upstream has come to hold by other ways
     return [Event(words[one.state], _proposal(one))] if one.state in words and one.state != was else []
 
 

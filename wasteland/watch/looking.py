@@ -153,6 +153,6 @@ def _ended(node: Node, gone: dict[int, Seen]) -> tuple[dict[int, Seen], list[Eve
         if pull is not None and pull.state == OPEN:
             kept[number] = seen
             continue
-        landed = landing.landed_as(node, seen.head) if seen.head and node.db.find(seen.head) else None
+        landed = landing.arrived(node, seen.head) if seen.head and node.db.find(seen.head) else None
         events.append(ended_event(number, seen, pull.state if pull else "gone", landed))
     return kept, events

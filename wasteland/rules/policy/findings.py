@@ -13,8 +13,8 @@ from wasteland.values import dataclass
 if TYPE_CHECKING:
     from wasteland.trust.envelope import Envelope
 
-QUARANTINE, REJECT, REVIEW, AUTO = "quarantine", "reject", "review", "auto"
-ORDER = (AUTO, REVIEW, REJECT, QUARANTINE)
+QUARANTINE, REJECT, REVIEW, AUTO, NOTHING = "quarantine", "reject", "review", "auto", "nothing"
+ORDER = (NOTHING, AUTO, REVIEW, REJECT, QUARANTINE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """The worst of all findings; `reject` for a change that holds nothing."""
+        """The worst of all findings; `reject` where nothing was found to let it through."""
         return max((f.verdict for f in self.findings), key=ORDER.index, default=REJECT)
 
     def add(self, verdict: str, rule: str, detail: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wasteland.models import RowDiff, unsound
-from wasteland.rules.policy.findings import REJECT, Judgement, Upstream
+from wasteland.rules.policy.findings import NOTHING, REJECT, Judgement, Upstream
 from wasteland.rules.policy.leases import judge_leases
 from wasteland.rules.policy.rigs import judge_rigs
 from wasteland.rules.policy.wanted import judge_items
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -> Judgement:
-    """The verdict on the net rows of a pull request from the fork of `org`."""
+    """The verdict on the net rows of a pull request from the fork of `org`: those that upstream does not hold."""
     verdict = Judgement()
     by_table: dict[str, list[RowDiff]] = {}
     for row in rows:
@@ -32,6 +32,8 @@ def judge(rows: Sequence[RowDiff], org: str, upstream: Upstream, check: Check) -
     if actor is None and by_table:
         verdict.add(REJECT, "OWNER", f"no rig of {org} is registered upstream, and this does not register one")
         return verdict
+    if not rows:
+        verdict.add(NOTHING, "G-NOTHING", "upstream's main holds all that this would change")
     who = actor or ""
     items = by_table.pop("wanted", [])
     judge_items(items, by_table, who, upstream, verdict)

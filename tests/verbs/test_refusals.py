@@ -203,4 +203,21 @@ def test_a_change_whose_pull_request_was_closed_is_not_waited_for(town):
     ada, bob = town.users["ada"], town.users["bob"]
     item = landed(ada, "post", "--title", "Closed")
     ada.ok("close", str(bob.json("claim", item)["pull"]["number"]))
-    assert bob.wl("watch", "--item", item, "--until", "landed", "--for", "1h").code == 5
+    for until in ("landed", "changes"):
+        done = bob.wl("watch", "--item", item, "--until", until, "--for", "1h")
+        assert done.code == 5, done
+        assert f"the pull request of {item} is closed, and it has not landed" in done.err
+        assert f"Hint: wl status {item}" in done.err
+    bob.ok("withdraw", item)
+    done = bob.wl("watch", "--item", item, "--until", "changes", "--for", "1h")
+    assert (done.code, "nothing that this rig proposes" in done.err) == (5, True), done
+
+
+def test_changes_are_not_waited_for_once_the_pull_request_was_rejected(town):
+    ada, bob = town.users["ada"], town.users["bob"]
+    item = landed(ada, "post", "--title", "Rejected")
+    number = str(bob.json("claim", item)["pull"]["number"])
+    ada.ok("reject", number, "--reason", "not this")
+    done = bob.wl("watch", "--item", item, "--until", "changes", "--for", "1h")
+    assert done.code == 5, done
+    assert "Hint: wl " in done.err

@@ -10,8 +10,9 @@ from wasteland.commons import completions, stamps, wanted
 from wasteland.errors import Conflict, TimeUp, WastelandError
 from wasteland.node import landing, levelling, sync
 from wasteland.node.node import Node
-from wasteland.node.verdicts import CHANGES
+from wasteland.node.verdicts import CHANGES, REJECT
 from wasteland.review.respond import verdicts
+from wasteland.text import show
 
 LANDED, STAMP = "landed", "stamp"
 UNTIL = (LANDED, "changes", STAMP)
@@ -71,10 +72,26 @@ def _look(node: Node, text: str, until: str) -> tuple[str, dict[str, Any] | None
         if landed and row is not None:
             return item, {"status": row.status, "commit": levelling.upstream_head(node)}
         if node.hub is not None and pull is None and node.config.mode == "pr":
-            raise Conflict(f"the pull request of {item} is closed, and it has not landed", about=item)
+            raise _closed(item)
         return item, None
-    if pull is None or landed:
-        return item, None
+    if landed:
+        raise Conflict(f"nothing that this rig proposes of {item} is in review", about=item, hint=f"wl status {item}")
+    if pull is None:
+        raise _closed(item)
     head = node.db.hash_of(branch)
-    said = [one for one in verdicts(node, pull) if one.kind == CHANGES and one.head == head]
-    return item, {"pull": pull.number, "verdict": said[-1].to_json()} if said else None
+    said = [one for one in verdicts(node, pull) if one.head == head]
+    if said and said[-1].kind == REJECT:
+        why = f": {show(said[-1].text)}" if said[-1].text else ""
+        raise Conflict(
+            f"pull request #{pull.number} of {item} was rejected by {show(said[-1].by)}{why}",
+            about=item, hint=f"wl withdraw {item} takes it back; wl done {item} proposes other work",
+        )  # fmt: skip
+    asked = [one for one in said if one.kind == CHANGES]
+    return item, {"pull": pull.number, "verdict": asked[-1].to_json()} if asked else None
+
+
+def _closed(item: str) -> Conflict:
+    return Conflict(
+        f"the pull request of {item} is closed, and it has not landed", about=item,
+        hint=f"wl status {item} says why, where somebody has; wl withdraw {item} takes it back",
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bench.federation import Federation
 from tests.conftest import User
 
-MOST = {"join": 30, "claim": 16, "done": 16, "post": 16, "unclaim": 16}
+MOST = {"join": 30, "claim": 16, "done": 16, "post": 16, "unclaim": 16, "status": 4, "me": 8, "sync": 8}
 APIS = ("v2", "v1alpha1")
 
 
@@ -39,6 +39,9 @@ class TokenOnly(Federation):
             item = self.item(f"For a token {number}")
             made = self.verb(rig, "claim", item)
             self.verb(rig, "done", item, "--evidence", "https://example.com/1")
+            self.verb(rig, "status", item)
+            self.verb(rig, "me")
+            self.verb(rig, "sync")
             self.acme.ok("merge", str(made["pull"]["number"]))
             self.verb(rig, "post", "--title", f"By a token {number}")
             other = self.item(f"Taken back {number}")
@@ -67,8 +70,9 @@ def main() -> int:
                 bench.stop()
         print(api)
         for name, calls in found.items():
-            print(f"  {name:10} {calls:8} {MOST[name]:8}")
-            met = met and calls <= MOST[name]
+            most = MOST[name] + (args.pulls if (api, name) == ("v1alpha1", "join") else 0)  # a look at each new one
+            print(f"  {name:10} {calls:8} {most:8}")
+            met = met and calls <= most
     return 0 if met else 1
 
 

@@ -206,11 +206,14 @@ class Operations:
         except (Unsure, Conflict, Refused):
             return False
         task, deadline = Task("merge", self._version, org, db, str(number), "", ref), time.monotonic() + timeout
-        job, pause = Job("running"), SOON
+        job, pause, polls = Job("running"), SOON, 0
         while ref and job.state == "running" and time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.7)
             job = self._job(task)
+            polls += 1
+            if job.state == "running" and polls % LOOK_EACH == 0 and self._state(org, db, int(task.subject)) == MERGED:
+                return True
         return job.state == "succeeded"
 
     def _sent(self, job: Job, org: str, db: str, branch: str, start: str) -> Proved[str | None] | None:

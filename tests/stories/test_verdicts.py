@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import World
+from tests.stories.test_token import killed
 from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard, objections, with_objection
 
 
@@ -82,6 +83,14 @@ def test_the_second_completion_is_signed_as_the_successor_of_the_first(place):
     assert "supersedes" not in said[0]
     assert said[1]["supersedes"] == rows[0]["payload_sha256"]
     assert [one["chain"]["seq"] for one in said] == [0, 1]
+
+
+def test_a_merge_of_what_was_handed_in_twice_that_is_killed_is_done_again(place):
+    """Its rows land without their history, so main holds none of the commits that were being merged."""
+    place.bob.ok("done", place.item, "--evidence", "https://example.com/better")
+    assert killed(place.ada, "pushing", "merge", place.pull)
+    place.ada.ok("merge", place.pull)
+    assert place.completions(place.ada)["evidence"] == "https://example.com/better"
 
 
 def test_the_same_evidence_twice_is_refused(place):

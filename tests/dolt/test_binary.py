@@ -83,6 +83,16 @@ def test_no_secret_reaches_dolt(machine, monkeypatch):
     assert "TZ=UTC\n" in seen
 
 
+def test_the_address_that_the_user_gave_to_dolt_stays_where_it_is(machine):
+    settings = machine / "home" / ".dolt" / "config_global.json"
+    settings.parent.mkdir(parents=True)
+    for name, shown in (("Ada", "Ada"), ("ada@example.com", None)):
+        settings.write_text(json.dumps({"user.name": name, "user.email": "ada@example.com"}))
+        home = binary.dolt_home(machine / "data")
+        assert "example.com" not in (home / ".dolt" / "config_global.json").read_text()
+        assert binary.user_name(home) == shown
+
+
 def test_the_home_sends_no_statistics_and_has_a_name_for_commits(machine):
     home = binary.dolt_home(machine / "data")
     settings = json.loads((home / ".dolt" / "config_global.json").read_text())

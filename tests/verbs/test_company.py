@@ -654,8 +654,10 @@ def test_a_private_address_in_the_name_of_the_commit_is_a_leak(place, fork):
     name = fork("author", "--remote", f"file://{place.world.folder}/author-remote")
     rules(place.worker, name, OPEN_ALL + '[leaks]\nprivate_domains = ["example.com"]\n')
     item = land_post(place.worker, "Fine", "--project", "web", wasteland=name)
+    place.worker.ok("config", "set", "commit-email", "worker@example.com", "--wasteland", PARENT)
     before = upstream_state(place)
     done = place.worker.wl("valve", "up", item, "--wasteland", name)
+    place.worker.ok("config", "set", "commit-email", "", "--wasteland", PARENT)
     assert done.code == 6
     assert "worker@example.com" in done.err
     assert upstream_state(place) == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 
 def test_leaving_and_joining_again_takes_up_the_clone(world):
@@ -92,3 +94,27 @@ def test_a_wasteland_on_one_machine_only(world):
     poster.ok("config", "set", "mode", "wild-west")
     assert poster.json("post", "--title", "Local", "--no-push")["item"]["status"] == "open"
     assert "Local" in poster.ok("browse", "--no-sync")
+
+
+EMAILS = """
+from wasteland.node.node import open_node
+n = open_node(None)
+print(sorted({one.email for one in n.db.log('main')}))
+n.close()
+"""
+
+
+def test_no_address_of_this_machine_is_in_a_commit_unless_it_is_asked_for(world):
+    ada = world.create("ada", mode="wild-west")  # who has given Dolt ada@example.com
+
+    def emails() -> str:
+        done = subprocess.run([sys.executable, "-c", EMAILS], env=ada.environment(), capture_output=True, text=True)
+        return done.stdout
+
+    ada.ok("post", "--title", "One")
+    assert "example.com" not in emails()
+    assert "ada@wasteland.invalid" in emails()
+    ada.ok("config", "set", "commit-email", "ada@public.example")
+    ada.ok("post", "--title", "Two")
+    assert "ada@public.example" in emails()
+    assert ada.wl("config", "set", "commit-email", "Ada <ada>").code == 64

@@ -141,9 +141,10 @@ def list_command(out: Out) -> None:
 
 @click.group("config")
 def config_command() -> None:
-    """Read or change a setting: mode, signing, server-idle, hub, evidence-hosts, fork-limit, remote-base.
+    """Read or change a setting.
 
-    provider-type can be read only.
+    KEY is mode, signing, server-idle, hub, evidence-hosts, fork-limit,
+    commit-email or remote-base; provider-type can be read only.
     """
 
 
@@ -173,6 +174,14 @@ def _mebibytes(value: str) -> int:
     return int(value)
 
 
+def _email(value: str) -> str:
+    from wasteland.text import checked
+
+    if value and not re.fullmatch(r"[^@<>\s]+@[^@<>\s]+", value):
+        raise Usage("commit-email must be an e-mail address, or empty so that none is published")
+    return checked(value, "owner_email")
+
+
 def _address(value: str) -> str:
     from wasteland.hub.site import base_url
 
@@ -189,6 +198,7 @@ def _hosts(value: str) -> str:
 SHARED: dict[str, Callable[[str], Any]] = {"mode": _mode, "signing": _truth}  # in the file that peers read too
 OWN: dict[str, Callable[[str], Any]] = {
     "server-idle": _seconds, "hub": _address, "evidence-hosts": _hosts, "fork-limit": _mebibytes,
+    "commit-email": _email,
 }  # fmt: skip
 BASE = "remote-base"  # of a hub in a folder: part of the addresses of upstream and of the clone's remotes
 KEYS = (*SHARED, "provider-type", *OWN, BASE)

@@ -33,7 +33,7 @@ WRITTEN = "dolt-version"  # beside a database: the newest Dolt that wrote to it
 WRITTEN_BY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\s*")
 PANIC = re.compile(r"^(?:.*caught )?panic: *(.*)$", re.MULTILINE)
 FRESH = "; or move the clone away, then wl leave and wl join make another"
-COPIED = ("user.name", "user.email", "user.creds", "sqlserver.global.signingkey")
+COPIED = ("user.name", "user.creds", "sqlserver.global.signingkey")
 
 
 def data_dir() -> Path:
@@ -215,8 +215,9 @@ def dolt_home(data: Path) -> Path:
 
     home = data / "wasteland" / "dolt-home"
     settings = _user_settings() | {"metrics.disabled": "true", "versioncheck.disabled": "true"}
-    settings.setdefault("user.name", "wasteland")
-    settings.setdefault("user.email", "node@wasteland.invalid")
+    if "@" in settings.setdefault("user.name", "wasteland"):
+        settings["user.name"] = "wasteland"
+    settings["user.email"] = "node@wasteland.invalid"  # the user's own is published on request only
     file = home / ".dolt" / "config_global.json"
     _link_creds(home)
     _keep_own_key(home, settings)
@@ -279,10 +280,10 @@ def _settings_in(home: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def identity(home: Path) -> tuple[str | None, str | None]:
-    """The user's Dolt name and address, where the user has set them."""
-    found = _user_settings()
-    return found.get("user.name"), found.get("user.email")
+def user_name(home: Path) -> str | None:
+    """The name that the user has given to Dolt, where there is one that is no address."""
+    found: str | None = _user_settings().get("user.name")
+    return found if found and "@" not in found else None
 
 
 def signing_key(home: Path) -> str | None:

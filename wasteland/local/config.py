@@ -40,6 +40,7 @@ OWN = {
     "wasteland_id": str, "roles_sha256": str, "roles_version": int, "seen_upstream": str, "server_idle": int,
     "hub": str, "evidence_hosts": str, "leveled_at": int, "searches": dict,
     "schema_taken": str, "cleaned_upstream": str, "parents": list, "seen_parent": str, "fork_limit": int,
+    "commit_email": str,
 }  # fmt: skip
 
 

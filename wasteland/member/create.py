@@ -13,7 +13,7 @@ from wasteland.local.config import Paths
 from wasteland.member.making import Place, alone, config_for, fresh, place, undo
 from wasteland.member.registration import Person, Say, make_known, person, register
 from wasteland.node import roles, signing, standing
-from wasteland.node.node import Node
+from wasteland.node.node import Node, author
 from wasteland.rules.auto_land import commented
 from wasteland.text import checked, org_db
 
@@ -65,7 +65,8 @@ def _make(node: Node, who: Person, title: str | None, url: str | None, say: Say)
     node.db.server.prepare()
     clone.mkdir(mode=0o700, exist_ok=True)
     say("Initializing dolt database...")
-    binary.run(["init"], cwd=clone, env=binary.environment(node.home))
+    name, _, email = author(node.config, node.home).rstrip(">").rpartition(" <")
+    binary.run(["init", "--name", name, "--email", email], cwd=clone, env=binary.environment(node.home))
     _found(node, who, title, say)
     if url is not None:
         say("Pushing to remote...")

@@ -94,7 +94,9 @@ def config_for(where: Paths, upstream: str, who: Person, spot: Place, fork_org: 
         path=where.wasteland(upstream), upstream=upstream, rig_handle=who.handle, provider_type=spot.provider,
         upstream_url=spot.url, fork_org=fork_org, fork_db=org_db(upstream)[1], local_dir=str(clone),
         hop_uri=who.hop_uri, joined_at=utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"), mode="pr", backend="local",
-        node_path=where.node(upstream), node=_pins(where, upstream) | ({"hub": spot.hub} if spot.hub else {}),
+        node_path=where.node(upstream),
+        node=_pins(where, upstream) | ({"hub": spot.hub} if spot.hub else {})
+        | ({"commit_email": who.email} if who.email else {}),
     )  # fmt: skip
 
 

@@ -38,8 +38,7 @@ class Person:
 
 def person(handle: str, display_name: str | None, email: str | None, home: Path) -> Person:
     """A rig's words about itself, checked; the display name defaults to the user's Dolt identity."""
-    known, _ = binary.identity(home)
-    shown = checked(display_name or known or handle, "display_name")
+    shown = checked(display_name or binary.user_name(home) or handle, "display_name")
     return Person(name(handle, "handle"), shown, checked(email, "owner_email") if email else "")
 
 

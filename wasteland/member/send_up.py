@@ -214,7 +214,7 @@ def _refuse(found: Sequence[Checked], author: Sequence[Leak]) -> None:
     if author:
         raise Refused(
             f"nothing was sent: the commit would carry {'; '.join(map(str, author))}", about=AUTHOR,
-            hint="set another user.name and user.email with dolt config",
+            hint="set another user.name with dolt config, or another address: wl config set commit-email ADDRESS",
         )  # fmt: skip
 
 

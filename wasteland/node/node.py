@@ -182,10 +182,12 @@ def open_database(config: Config, home: Path) -> Database:
 
 
 def author(config: Config, home: Path) -> str:
-    """Who Dolt's commits are by: the user's Dolt identity, else the handle with an address that goes nowhere."""
-    name, email = binary.identity(home)
-    if not name or not email:
-        name, email = config.rig_handle, f"{config.rig_handle}@wasteland.invalid"
+    """Who Dolt's commits are by: the user's name or the handle, and the address that was to be published, if any.
+
+    Else the address goes nowhere.
+    """
+    name = binary.user_name(home) or config.rig_handle
+    email = config.node.get("commit_email") or f"{config.rig_handle}@wasteland.invalid"
     clean = "".join(char for char in name if char not in "<>\n")
     return f"{clean} <{email}>"
 

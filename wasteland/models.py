@@ -176,7 +176,7 @@ class RowDiff:
     @property
     def more_than_times(self) -> bool:
         """Whether more differs than times that every change sets."""
-        return self.kind != "modified" or bool(self.columns - VOLATILE)
+        return bool(self.columns - VOLATILE)
 
     def held_by(self, there: Mapping[str, Any] | None) -> bool:
         """Whether the row `there`, the one of this key somewhere else (None: no such row), has all that changed here.

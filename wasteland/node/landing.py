@@ -85,24 +85,26 @@ def land_leftovers(node: Node) -> None:
 
 
 def set_aside_merge(node: Node, ours: str) -> bool:
-    """Take a merge off main that was killed before its push: it must be judged again; whether there was one."""
+    """Take a merge off main that was killed before its push, or kept back from it: it must be judged again.
+
+    Upstream may have moved since, or the roles have changed.  Whether there was one.
+    """
     merging = node.config.node.get("merging")
-    if not merging or node.db.find(merging) is None:
-        return False
-    if not node.db.is_ancestor(merging, ours) and not _its_rows_alone(node, merging, ours):
+    if not merging or node.db.find(merging) is None or not _merged(node, merging, ours):
         return False
     kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
     node.db.branch(kept, ours)
     node.db.at(MAIN).reset(upstream_head(node))
-    node.notice(f"a merge that was interrupted before it landed was set aside as branch {kept}")
+    node.notice(f"a merge that had not been pushed was set aside as branch {kept}; wl merge judges it anew")
     return True
 
 
-def _its_rows_alone(node: Node, merging: str, ours: str) -> bool:
-    """Whether our main is upstream's and one commit with the judged rows of `merging`, which is no ancestor of it."""
-    db = node.db
-    named = f"{TRAILER}{merging}" in db.log(ours, limit=1)[0].message.splitlines()
-    return named and all(db.is_ancestor(one, upstream_head(node)) for one in db.parents(ours))
+def _merged(node: Node, head: str, ours: str) -> bool:
+    """Whether what upstream lacks of `ours` brings `head`: as an ancestor, or by the trailer of its rows."""
+    db, upstream = node.db, upstream_head(node)
+    if db.is_ancestor(head, ours):
+        return not db.is_ancestor(head, upstream)
+    return any(f"{TRAILER}{head}" in one.message.splitlines() for one in db.log(ours, without=upstream))
 
 
 def landed(node: Node, branch: str) -> bool:

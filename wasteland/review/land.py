@@ -68,14 +68,18 @@ def merge(node: Node, what: str, *, push: bool = True, keep_branch: bool = False
 
 
 def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = False) -> Landed:
-    """Land a pinned commit; a pull request that has nothing to land any more is closed instead."""
+    """Land a pinned commit; a pull request that has nothing to land any more is closed instead.
+
+    Without `push` the merge stays on our main, and is judged again before it goes out.
+    """
     if push and (done := over(node, found)):
-        _after(node, done, keep_branch=keep_branch, push=push)
+        _after(node, done, keep_branch=keep_branch)
         return done
     for _ in range(landing.ATTEMPTS):
         landed = _land(node, found, push=push)
         if landed is not None:
-            _after(node, landed, keep_branch=keep_branch, push=push)
+            if push:
+                _after(node, landed, keep_branch=keep_branch)
             return landed
         found = pin(node, found.source, found.org, found.head, levelling.integrate(node), found.pull)
     raise Conflict(
@@ -117,7 +121,7 @@ def maintainer_here(node: Node) -> None:
 
 
 def _take_back(node: Node, ours: str) -> None:
-    """Set aside a merge that was killed before its push; Refused where main holds other commits of ours."""
+    """Set aside a merge that has not been pushed; Refused where main holds other commits of ours."""
     if not landing.set_aside_merge(node, ours):
         raise Refused(
             "main has commits that upstream does not have, and they would land too", about="main",
@@ -204,19 +208,18 @@ def _prove(node: Node, pin: Pinned, commit: str) -> None:
         raise Conflict(f"{show(pin.source)} was pushed but upstream's main does not contain it", about=pin.source)
 
 
-def _after(node: Node, landed: Landed, *, keep_branch: bool, push: bool) -> None:
+def _after(node: Node, landed: Landed, *, keep_branch: bool) -> None:
     pin = landed.review.pinned
     node.config.node.pop("merging", None)
     node.config.node["seen_upstream"] = node.db.find(f"{node.upstream_remote}/main")
     node.config.save_node()
     book(node).forget(named(node, pin))  # the next branch of that name is another
-    if pin.pull is not None and push:
+    if pin.pull is not None:
         _close(node, landed, pin.pull.number)
         step("closed")
-    if push:
-        levelling.level_fork(node, lazy=True)
+    levelling.level_fork(node, lazy=True)
     if not keep_branch and node.db.is_branch(pin.source):
-        sync.drop(node, pin.source, push=push)
+        sync.drop(node, pin.source, push=True)
 
 
 def _close(node: Node, landed: Landed, number: int) -> None:

@@ -145,7 +145,8 @@ class Database(Changes):
         """
         import json
 
-        from wasteland.dolt.starting import at_rest, write
+        from wasteland.dolt.starting import at_rest
+        from wasteland.local import private
 
         file = self.server.clone / ".dolt" / "repo_state.json"
         self.close()
@@ -154,7 +155,7 @@ class Database(Changes):
             for remote in state["remotes"].values():
                 if remote["url"].startswith(old):
                     remote["url"] = new + remote["url"].removeprefix(old)
-            write(file, json.dumps(state, indent=2))
+            private.write(file, json.dumps(state, indent=2).encode())
         self._session.remotes = {}
 
     def close(self) -> None:

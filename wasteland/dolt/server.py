@@ -77,7 +77,7 @@ class Server:
 
     def prepare(self) -> None:
         """Make the folder beside a clone that is about to be made, and mark it as being made."""
-        private(self.folder)
+        private_folder(self.folder)
         (self.folder / "being-made").touch()
         (self.folder / "made-here").touch()
         (self.folder / "dolt-version").unlink(missing_ok=True)  # of another clone in this place
@@ -133,7 +133,7 @@ class Server:
     def _enter(self) -> None:
         """Say that the server is in use, for as long as this process lives."""
         if self._in_use is None:
-            private(self.folder)
+            private_folder(self.folder)
             self._in_use = os.open(self.folder / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._in_use, fcntl.LOCK_SH)
         os.utime(self._in_use)
@@ -184,7 +184,7 @@ class Server:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """One process at a time; Conflict when it stays taken for LOCK_TIMEOUT seconds."""
-        private(self.folder)
+        private_folder(self.folder)
         handle = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _flock(handle, name)
@@ -201,7 +201,7 @@ def socket_in(folder: Path) -> Path:
     import hashlib
 
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see private)
+    return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see private_folder)
 
 
 def _flock(handle: int, name: str) -> None:
@@ -222,7 +222,7 @@ def _flock(handle: int, name: str) -> None:
             return
 
 
-def private(folder: Path) -> None:
+def private_folder(folder: Path) -> None:
     """Make `folder` with mode 0700 and be sure that it is ours alone."""
     if not folder.is_dir():
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -16,8 +15,9 @@ from typing import Any
 
 from wasteland.dolt import binary, processes
 from wasteland.dolt.driver import ER, err
-from wasteland.dolt.server import Server, private
+from wasteland.dolt.server import Server, private_folder
 from wasteland.errors import Locked, Misconfigured, Unreachable, WastelandError
+from wasteland.local import private
 from wasteland.text import reason, show
 
 ACCOUNTS = ("root", "node", "sync")
@@ -132,10 +132,12 @@ def _launch(server: Server) -> bool:
 
 def _comes_up(server: Server, program: Path) -> bool:
     path = server.socket_path()
-    private(path.parent)
+    private_folder(path.parent)
     path.unlink(missing_ok=True)
     if server.passwords() is None or not (server.folder / "privileges.db").exists():
-        write(server.folder / "accounts.json", json.dumps({name: secrets.token_hex(24) for name in ACCOUNTS}))
+        private.write(
+            server.folder / "accounts.json", json.dumps({name: secrets.token_hex(24) for name in ACCOUNTS}).encode()
+        )
         (server.folder / "privileges.db").unlink(missing_ok=True)
         (server.folder / "accounts.ready").unlink(missing_ok=True)
     passwords = server.passwords() or {}
@@ -147,7 +149,7 @@ def _comes_up(server: Server, program: Path) -> bool:
         privileges=json.dumps(str(server.folder / "privileges.db")),
         branches=json.dumps(str(server.folder / "branch_control.db")),
     )
-    write(server.folder / "server.yaml", config)
+    private.write(server.folder / "server.yaml", config.encode())
     environment = binary.environment(server.home) | server.extra_env
     environment |= {"DOLT_ROOT_PASSWORD": passwords["root"], "DOLT_ROOT_HOST": "localhost"}
     keeper = _keeper(server, program, environment)
@@ -254,14 +256,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def write(path: Path, text: str) -> None:
-    """A file of mode 0600: whole or not at all."""
-    made = path.with_name(path.name + ".new")
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(made, path)

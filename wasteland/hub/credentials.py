@@ -14,7 +14,6 @@ hub is never sent to the same host in clear, and never to another host.
 from __future__ import annotations
 
 import json
-import os
 import stat
 from dataclasses import field
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from wasteland.errors import Misconfigured, Usage, WastelandError
 from wasteland.hub.rest.shapes import EPOCH, plain, time_of
 from wasteland.hub.site import DOLTHUB, DOLTHUB_HOSTS, base_url
 from wasteland.local import config as configuration
+from wasteland.local import private
 from wasteland.local.config import Paths
 from wasteland.values import dataclass
 
@@ -132,7 +132,7 @@ def _private_json(path: Path) -> dict[str, Any]:
         about = path.lstat()
     except FileNotFoundError:
         return {}
-    if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+    if not stat.S_ISREG(about.st_mode) or private.flaw(about):
         raise Misconfigured(f"others can read {path}, or it is not yours", hint=f"chmod 600 {path}", about=str(path))
     return configuration.read_json(path)
 

@@ -27,8 +27,9 @@ from pathlib import Path
 
 from wasteland.dolt import binary, keeper, processes
 from wasteland.dolt.server import socket_in
-from wasteland.dolt.starting import last_words, server_log, write
+from wasteland.dolt.starting import last_words, server_log
 from wasteland.errors import Misconfigured, Unreachable
+from wasteland.local import private
 
 START_TIMEOUT = 60.0
 END_TIMEOUT = 15.0
@@ -98,10 +99,10 @@ class DoltServer:
                 f"another hub serves {self.folder.parent}", about=str(self.folder.parent), hint="stop that one first"
             ) from None
         if not (self.folder / "accounts.json").exists():
-            write(self.folder / "accounts.json", json.dumps({"secret": secrets.token_hex(32)}))
+            private.write(self.folder / "accounts.json", json.dumps({"secret": secrets.token_hex(32)}).encode())
         settings = {"user.name": "hub", "user.email": "hub@wasteland.invalid", "metrics.disabled": "true",
                     "versioncheck.disabled": "true", "init.defaultbranch": "main"}  # fmt: skip
-        write(self.folder / "home" / ".dolt" / "config_global.json", json.dumps(settings))
+        private.write(self.folder / "home" / ".dolt" / "config_global.json", json.dumps(settings).encode())
 
     def _end_previous(self) -> None:
         """End what a hub that was killed has left, and wait until it holds the data no more."""
@@ -124,7 +125,7 @@ class DoltServer:
             cfg=json.dumps(str(self.folder / "cfg")), privileges=json.dumps(str(self.folder / "privileges.db")),
             branches=json.dumps(str(self.folder / "branch_control.db")),
         )  # fmt: skip
-        write(self.folder / "server.yaml", config)
+        private.write(self.folder / "server.yaml", config.encode())
         environment = binary.environment(self.folder / "home") | {
             "DOLT_ROOT_PASSWORD": self.password("root"), "DOLT_ROOT_HOST": "localhost",
             # With this the server fetches from itself; procedures take a remote's password from nowhere else.

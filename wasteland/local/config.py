@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wasteland.errors import Misconfigured, NotFound, Usage
+from wasteland.local import private
 from wasteland.text import org_db, show
 from wasteland.values import dataclass
 
@@ -299,15 +300,4 @@ def locked(file: Path) -> Iterator[None]:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """A JSON object to a file of mode 0600: whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{os.getpid()}.new")
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(handle, "w") as out:
-            json.dump(value, out, indent=2, ensure_ascii=False)
-            out.write("\n")
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(made, path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
+    private.write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

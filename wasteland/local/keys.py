@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from dataclasses import field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from wasteland.errors import Conflict, Misconfigured, NotFound
+from wasteland.local import private
 from wasteland.local.journal import Entry, Journal, sync_folder
 from wasteland.text import name
 from wasteland.trust.envelope import (
@@ -169,9 +169,10 @@ def _private(path: Path, what: str, mode: int) -> None:
         found = path.lstat()
     except OSError as error:
         raise Misconfigured(f"the {what} is not there", about=str(path)) from error
-    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
+    flaw = private.flaw(found)
+    if flaw == private.FOREIGN:
         raise Misconfigured(f"the {what} is a link or somebody else's", about=str(path))
-    if found.st_mode & 0o077:
+    if flaw:
         raise Misconfigured(f"others can read the {what}", hint=f"chmod {mode:o} {path}", about=str(path))
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
+
+from wasteland.local import private
 
 KEY = "memory.key"
 
@@ -27,8 +28,8 @@ class Memory:
 
     def read(self) -> str | None:
         """The text, or None where there is none that this user wrote about the same."""
-        key = _private(self.keys / KEY)
-        found = _private(self.path) if key else None
+        key = private.read(self.keys / KEY)
+        found = private.read(self.path) if key else None
         if not key or found is None:
             return None
         seal, _, body = found.partition(b"\n")
@@ -39,9 +40,9 @@ class Memory:
     def write(self, text: str) -> None:
         """Remember `text`; where that cannot be done, nothing is remembered."""
         with suppress(OSError):
-            key = _private(self.keys / KEY) or self._make_key()
+            key = private.read(self.keys / KEY) or self._make_key()
             body = text.encode("utf-8")
-            _replace(self.path, self._seal(key, body) + b"\n" + body)
+            private.write(self.path, self._seal(key, body) + b"\n" + body, lasting=False)
 
     def _seal(self, key: bytes, body: bytes) -> bytes:
         about = hashlib.sha256(self.about.encode("utf-8")).digest()
@@ -50,34 +51,5 @@ class Memory:
     def _make_key(self) -> bytes:
         self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = os.urandom(32)
-        _replace(self.keys / KEY, key)
+        private.write(self.keys / KEY, key, lasting=False)
         return key
-
-
-def _private(path: Path) -> bytes | None:
-    """The bytes of a plain file that only this user can read or write; None for anything else."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as found:
-        known = os.fstat(handle)
-        if not stat.S_ISREG(known.st_mode) or known.st_uid != os.geteuid() or known.st_mode & 0o077:
-            return None
-        try:
-            return found.read()
-        except OSError:
-            return None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """A file of mode 0600: whole or not at all.  It is a cache, so it need not outlive a power cut."""
-    made = path.with_name(f"{path.name}.{os.getpid()}.new")
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-        os.replace(made, path)
-    except OSError:
-        made.unlink(missing_ok=True)
-        raise

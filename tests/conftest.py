@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.forkserver import ForkServer
+
 PASSED = ("PATH", "LANG", "WL_DOLT", "VIRTUAL_ENV")
 USER_DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+FORKS = ForkServer()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,6 +32,7 @@ def _own_environment() -> Iterator[None]:
     os.environ.update({name: kept[name] for name in PASSED if name in kept})
     os.environ.update({"HOME": "/nonexistent", "WL_KEYSTORE": "file", "TZ": "UTC", "WL_SERVER_IDLE": "20"})
     yield
+    FORKS.stop()
     os.environ.clear()
     os.environ.update(kept)
 
@@ -63,9 +67,13 @@ class User:
         return [sys.executable, "-c", "from wasteland.cli import main; main()", *words]
 
     def wl(self, *words: str, stdin: str | None = None, timeout: float = 120) -> Done:
-        done = subprocess.run(
-            self.argv(*words), env=self.environment(), capture_output=True, text=True, input=stdin, timeout=timeout
-        )
+        env = self.environment()
+        if FORKS.can(env):
+            done = FORKS.run(words, env, stdin, timeout)
+        else:
+            done = subprocess.run(
+                self.argv(*words), env=env, capture_output=True, text=True, input=stdin, timeout=timeout
+            )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def ok(self, *words: str) -> str:

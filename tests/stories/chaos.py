@@ -22,14 +22,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.conftest import PASSED, User, World
+from tests.conftest import PASSED, Done, User, World
 from wasteland.commons import signatures
 from wasteland.dolt.database import Database
 from wasteland.errors import WastelandError
@@ -234,35 +234,40 @@ class Arena:
     def killed(self, user: User, words: list[str], kill: Kill, log: Path) -> tuple[Any, str, str]:
         """Run a command with a kill on its way; what it said for sure, and where the kill landed."""
         more = {"WL_STEP_LOG": str(log)} | ({"WL_CRASH_AT": kill.at} if kill.at else {})
+        if kill.at is not None:
+            done = replace(user, env=user.env | more).wl(*words, timeout=90)
+            return self._heard(words, kill, log, None, done)
         began = time.monotonic()
         running = subprocess.Popen(
             user.argv(*words), env=user.environment() | more, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
-        at = None
-        if kill.at is None:
-            while kill.after and running.poll() is None and kill.after not in steps(log):
-                time.sleep(0.0005)
-            now = time.monotonic()
-            start = steps(log).get(kill.after, now) if kill.after else began
-            time.sleep(max(0.0, start + kill.delay - now))
-            at = time.monotonic()
-            if kill.what == "client":
-                if running.poll() is None:
-                    os.killpg(running.pid, signal.SIGKILL)
-            else:
-                kill_server(user, kill.what)
+        while kill.after and running.poll() is None and kill.after not in steps(log):
+            time.sleep(0.0005)
+        now = time.monotonic()
+        start = steps(log).get(kill.after, now) if kill.after else began
+        time.sleep(max(0.0, start + kill.delay - now))
+        at = time.monotonic()
+        if kill.what == "client":
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+        else:
+            kill_server(user, kill.what)
         try:
             out, err = running.communicate(timeout=90)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             raise AssertionError(f"{words} hangs after the kill of its {kill.what}") from None
-        self.heard = f"exit {running.returncode}: {out} {err}"
+        return self._heard(words, kill, log, at, Done(running.returncode, out, err))
+
+    def _heard(self, words: list[str], kill: Kill, log: Path, at: float | None, done: Done) -> tuple[Any, str, str]:
+        out, err = done.out, done.err
+        self.heard = f"exit {done.code}: {out} {err}"
         assert "Traceback" not in err, err
         assert "internal error" not in out + err, out + err
         if kill.at is not None:
-            assert running.returncode == -signal.SIGKILL, f"{words} never came to {kill.at}: {out}{err}"
-        return answer(out), *place(steps(log), at, running.returncode)
+            assert done.code == -signal.SIGKILL, f"{words} never came to {kill.at}: {out}{err}"
+        return answer(out), *place(steps(log), at, done.code)
 
     def learn(self, verb: str, item: Item, said: Any) -> None:
         """Take from an acknowledgement what later rounds need."""

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -363,6 +364,35 @@ def test_what_another_program_left_uncommitted(poster, item):
     assert after[aside] != before["main"]
     assert "Left" not in run(poster, "browse").out
     assert run(poster, "update", item, "--title", "Right").code == 0
+
+
+@pytest.fixture
+def proposing(poster: User) -> Iterator[User]:
+    """The poster, in PR mode for a while."""
+    poster.ok("config", "set", "mode", "pr")
+    yield poster
+    poster.ok("config", "set", "mode", "wild-west")
+
+
+def test_what_was_left_uncommitted_on_a_branch_of_this_rig(proposing, item):
+    poster = proposing
+    branch = poster.json("update", item, "--title", "Proposed")["branch"]
+    before = heads(poster)
+    poster.ok("server", "stop")
+    subprocess.run(
+        [str(binary.find()), "--branch", branch, "sql", "-q", f"UPDATE wanted SET title = 'Left' WHERE id = '{item}'"],
+        cwd=poster.clone(), env=poster.environment(), check=True, capture_output=True,
+    )  # fmt: skip
+    sentence(run(poster, "update", item, "--title", "Again"), 6, "never committed", "wl doctor --fix")
+    sick = next(c for c in json.loads(run(poster, "doctor", "--json").out)["checks"] if c["what"] == "working set")
+    assert branch in sick["detail"]
+    mended = json.loads(run(poster, "doctor", "--fix", "--json").out)["checks"]
+    aside = next(c["detail"] for c in mended if c["what"] == "working set").split()[-1]
+    after = heads(poster)
+    assert {name: head for name, head in after.items() if name != aside} == before
+    assert aside.endswith(f"uncommitted/{branch}")
+    assert run(poster, "update", item, "--title", "Again").code == 0
+    assert run(poster, "status", item).out.count("Left") == 0
 
 
 # the machine

@@ -10,6 +10,7 @@ from wasteland.care import hub_check
 from wasteland.care.findings import FAILURE, OK, WARNING, Finding
 from wasteland.commons import leases, rigs, signatures, wanted
 from wasteland.dolt import binary
+from wasteland.dolt.changes import UNCOMMITTED
 from wasteland.errors import WastelandError
 from wasteland.local import config as configuration
 from wasteland.local.config import Paths
@@ -17,6 +18,7 @@ from wasteland.node import levelling, roles
 from wasteland.node.node import Node, open_node
 from wasteland.node.upgrade import version
 from wasteland.rules import lease
+from wasteland.text import show
 
 SCHEMA = 1  # the newest major version of a commons that this program knows
 SOON = timedelta(days=1)  # from now on, a lease that ends is said
@@ -80,21 +82,27 @@ def _clone(node: Node, fix: bool) -> Finding:
 
 
 def _dirty(node: Node, fix: bool) -> Finding:
-    db = node.db
-    try:
-        db.refuse_dirty()
-    except WastelandError as error:
-        if not fix:
-            return Finding(FAILURE, "working set", error.message, error.hint or "")
-        with db.locked():
-            before = db.hash_of("main")
-            name = f"aside/{node.clock():%Y%m%d-%H%M%S}-uncommitted"
-            with db.founding("wl doctor: changes that were never committed"):
-                pass
-            db.branch(name, db.hash_of("main"))
-            db.reset(before)
-        return Finding(OK, "working set", f"the uncommitted changes are kept on branch {name}")
-    return Finding(OK, "working set", "clean")
+    dirty = node.db.dirty_branches()
+    if not dirty:
+        return Finding(OK, "working set", "clean")
+    if not fix:
+        said = f"there are changes that were never committed on {show(', '.join(dirty))}"
+        return Finding(FAILURE, "working set", said, UNCOMMITTED)
+    kept = ", ".join(_keep(node, branch) for branch in dirty)
+    return Finding(OK, "working set", f"the uncommitted changes are kept on {kept}")
+
+
+def _keep(node: Node, branch: str) -> str:
+    """Move what lies uncommitted on a branch to a branch of its own; its name."""
+    view = node.db.at(branch)
+    with node.db.locked():
+        before = view.hash_of(branch)
+        aside = f"aside/{node.clock():%Y%m%d-%H%M%S}-uncommitted" + (f"/{branch}" if branch != "main" else "")
+        with view.founding("wl doctor: changes that were never committed"):
+            pass
+        node.db.branch(aside, view.hash_of(branch))
+        view.reset(before)
+    return aside
 
 
 def _registered(node: Node, fix: bool) -> Finding:

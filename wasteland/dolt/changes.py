@@ -13,6 +13,8 @@ from wasteland.local.steps import step
 from wasteland.models import KEYS, RowConflict
 from wasteland.text import show
 
+UNCOMMITTED = "wl doctor --fix keeps them on a branch of their own and cleans up"
+
 
 class NothingChanged(Conflict):
     """A change left every row as it was, so there is no commit."""
@@ -96,7 +98,7 @@ class Changes(History):
             raise Refused(
                 f"the clone has changes that were never committed (tables: {names})",
                 about=str(self.server.clone),
-                hint="wl doctor --fix keeps them on a branch of their own and cleans up",
+                hint=UNCOMMITTED,
             )
 
     def branch(self, name: str, at: str) -> None:

@@ -51,6 +51,10 @@ class History(Queries):
         )
         return {str(row["name"]): str(row["hash"]) for row in found}
 
+    def dirty_branches(self) -> list[str]:
+        """Local branches with uncommitted rows in their working set, by name."""
+        return [str(row["name"]) for row in self._plain("SELECT name FROM dolt_branches WHERE dirty ORDER BY name")]
+
     def remote_branches(self, remote: str) -> dict[str, str]:
         """Branches of `remote` as last fetched, with their commits, by name."""
         start = f"remotes/{remote}/"

@@ -1,0 +1,21 @@
+"""`scripts/demo`, as a new user runs it: the main job, once, for real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_comes_to_its_end(tmp_path):
+    env = {name: os.environ[name] for name in ("PATH", "WL_DOLT", "VIRTUAL_ENV") if name in os.environ}
+    done = subprocess.run(
+        [ROOT / "scripts" / "demo"], env=env | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, cwd=tmp_path,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "stamped, verified." in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [path.name for path in tmp_path.glob("wasteland-demo-*")] == [], "it leaves nothing behind"

@@ -61,7 +61,8 @@ class User:
 
     def environment(self) -> dict[str, str]:
         return {**{k: os.environ[k] for k in (*PASSED, "WL_SERVER_IDLE") if k in os.environ}, "HOME": str(self.home),
-                "WL_KEYSTORE": "file", "TZ": "UTC", "TMPDIR": "/tmp", **self.env}  # fmt: skip
+                "WL_KEYSTORE": "file", "TZ": "UTC", "TMPDIR": "/tmp", "DOLT_DISABLE_EVENT_FLUSH": "1",
+                **self.env}  # fmt: skip
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-c", "from wasteland.cli import main; main()", *words]

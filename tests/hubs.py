@@ -161,7 +161,8 @@ class Hub:
 def environment() -> dict[str, str]:
     """What the process sees of ours."""
     kept = ("PATH", "LANG", "WL_DOLT", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": "/nonexistent", "TZ": "UTC"}
+    ours = {"HOME": "/nonexistent", "TZ": "UTC", "DOLT_DISABLE_EVENT_FLUSH": "1"}
+    return {name: os.environ[name] for name in kept if name in os.environ} | ours
 
 
 @pytest.fixture(name="hub")

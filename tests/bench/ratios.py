@@ -142,7 +142,7 @@ class Bench:
             )
         kept = {name: os.environ[name] for name in PASSED if name in os.environ}
         return kept | {"HOME": str(home), "DOLT_ROOT_PATH": str(home), "TZ": "UTC",
-                       "DOLT_USE_ADAPTIVE_ENCODING": "false"}  # fmt: skip
+                       "DOLT_USE_ADAPTIVE_ENCODING": "false", "DOLT_DISABLE_EVENT_FLUSH": "1"}  # fmt: skip
 
     def _dolt(self, cwd: Path, *words: str, stdin: str | None = None) -> None:
         subprocess.run([self.dolt, *words], cwd=cwd, env=self._environment(), input=stdin, text=True, check=True,

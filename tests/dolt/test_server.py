@@ -341,3 +341,18 @@ def test_a_long_path_listens_in_tmp(template, tmp_path):
 def test_a_clone_that_is_not_there_is_said(tmp_path):
     with pytest.raises(Misconfigured, match="no clone"):
         Server(tmp_path / "org" / "db", tmp_path).connect()
+
+
+def test_dolt_leaves_no_litter_where_other_programs_have_their_temporary_files(tmp_path, monkeypatch):
+    home, common = tmp_path / "home", tmp_path / "common"
+    common.mkdir()
+    monkeypatch.setenv("TMPDIR", str(common))
+    binary.run(["version"], cwd=tmp_path, env=binary.environment(home))
+    assert list(common.iterdir()) == []
+    (left,) = (home / "tmp").iterdir()
+    hour = time.time() - 3600
+    os.utime(left, (hour, hour))
+    (home / "tmp" / "spilt").write_text("rows")
+    os.utime(home / "tmp" / "spilt", (hour, hour))
+    binary.environment(home)
+    assert [path.name for path in (home / "tmp").iterdir()] == ["spilt"]

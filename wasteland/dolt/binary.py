@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ PASSED = (
 REMOTE = frozenset({"clone", "fetch", "pull", "push"})
 ODD = re.compile(r"[%\\\x00-\x1f\x7f\ud800-\udfff]")
 ODD_REMOTE = re.compile(r"[%#?\\\x00-\x1f\x7f\ud800-\udfff]")
+STALE = 60  # seconds after which an empty temporary file of Dolt's is litter
 WRITTEN = "dolt-version"  # beside a database: the newest Dolt that wrote to it
 WRITTEN_BY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\s*")
 PANIC = re.compile(r"^(?:.*caught )?panic: *(.*)$", re.MULTILINE)
@@ -130,7 +132,25 @@ def environment(home: Path) -> dict[str, str]:
         found.pop("SSL_CERT_FILE", None)
     return found | {
         "DOLT_ROOT_PATH": str(home), "TZ": "UTC", "DOLT_USE_ADAPTIVE_ENCODING": "false", "NO_COLOR": "1",
+        "DOLT_DISABLE_EVENT_FLUSH": "1",  # else each start starts another Dolt, which sends what was done, or may not
+        **_scratch(home),
     }  # fmt: skip
+
+
+def _scratch(home: Path) -> dict[str, str]:
+    """A folder of our own for Dolt's temporary files: it leaves an empty one behind each time that it starts."""
+    folder = home / "tmp"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        left = time.time() - STALE
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                if not found.st_size and found.st_mtime < left and entry.is_file(follow_symlinks=False):
+                    os.unlink(entry)
+    except OSError:
+        return {}
+    return {"TMPDIR": str(folder)}
 
 
 def fit(folder: Path, *, remote: bool = False) -> None:

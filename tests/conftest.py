@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.forkserver import ForkServer
+from tests.forkserver import MAIN, ForkServer
 
 PASSED = ("PATH", "LANG", "WL_DOLT", "VIRTUAL_ENV")
 USER_DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
 FORKS = ForkServer()
 
 
@@ -65,16 +66,10 @@ class User:
                 **self.env}  # fmt: skip
 
     def argv(self, *words: str) -> list[str]:
-        return [sys.executable, "-c", "from wasteland.cli import main; main()", *words]
+        return [sys.executable, "-c", MAIN, *words]
 
     def wl(self, *words: str, stdin: str | None = None, timeout: float = 120) -> Done:
-        env = self.environment()
-        if FORKS.can(env):
-            done = FORKS.run(words, env, stdin, timeout)
-        else:
-            done = subprocess.run(
-                self.argv(*words), env=env, capture_output=True, text=True, input=stdin, timeout=timeout
-            )
+        done = FORKS.run(words, self.environment(), stdin, timeout)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def ok(self, *words: str) -> str:
@@ -84,6 +79,15 @@ class User:
         import json
 
         return json.loads(self.ok(*words, "--json"))
+
+    def python(self, code: str) -> str:
+        """Run code as a rig, with its node as `n` and the clone's database as `d`; what it prints.
+
+        It is what somebody with a clone and Dolt can do, whatever our commands allow.
+        """
+        done = FORKS.run([], self.environment(), code=OPEN + code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

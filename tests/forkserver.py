@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 LEFT_OUT = ("wasteland.hubserver", "wasteland.dolt.keeper")  # programs of their own, with threads or much to import
+MAIN = "from wasteland.cli import main; main()"
 STREAMS = 3
 WHOLE = "FROM_NOTHING" in os.environ
 
@@ -61,7 +62,7 @@ class ForkServer:
             assert self._process.stdout.readline() == b"ready\n"
             self._process.stdout.close()
 
-    def can(self, env: dict[str, str]) -> bool:
+    def _can(self, env: dict[str, str]) -> bool:
         """Whether a process with this environment starts as the one that forks did."""
         if WHOLE:
             return False
@@ -70,10 +71,12 @@ class ForkServer:
         return all(env.get(name) == self._started_with.get(name) for name in early)
 
     def run(
-        self, argv: Sequence[str], env: dict[str, str], text: str | None, timeout: float
+        self, argv: Sequence[str], env: dict[str, str], text: str | None = None, timeout: float = 120, code: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run` of `wl` with these words and `capture_output`."""
-        self._start()
+        """As `subprocess.run` of `wl` with these words, or of some Python, with `capture_output` and text."""
+        if not self._can(env):
+            words = [sys.executable, "-c", code or MAIN, *argv]
+            return subprocess.run(words, env=env, capture_output=True, text=True, input=text, timeout=timeout)
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as given:
             given.write((text or "").encode())
             given.seek(0)
@@ -81,7 +84,7 @@ class ForkServer:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(timeout)
                 line.connect(self._address)
-                words = json.dumps({"argv": list(argv), "env": env, "cwd": str(Path.cwd())}).encode()
+                words = json.dumps({"argv": list(argv), "env": env, "cwd": str(Path.cwd()), "code": code}).encode()
                 socket.send_fds(line, [len(words).to_bytes(4)], [file.fileno() for file in files])
                 line.sendall(words)
                 with line.makefile("r") as answers:
@@ -107,8 +110,8 @@ def _modules() -> list[str]:
     return [name for name in found if not name.startswith(LEFT_OUT) and not name.endswith("__main__")]
 
 
-def serve(address: str) -> None:
-    """Fork until standard input ends; returns only in a child, which is then what it was asked to be."""
+def serve(address: str) -> str:
+    """Fork until standard input ends; returns only in a child, which is then to run the code that is returned."""
     for name in _modules():
         importlib.import_module(name)
     listener = socket.socket(socket.AF_UNIX)
@@ -136,7 +139,7 @@ def serve(address: str) -> None:
                 os.close(awake)
                 os.close(wake)
                 _become(asked, streams)
-                return
+                return str(asked["code"])
             for stream in streams:
                 os.close(stream)
             lines[pid] = line
@@ -184,7 +187,4 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
-    from wasteland.cli import main
-
-    main()
+    exec(serve(sys.argv[1]) or MAIN, {"__name__": "__main__"})

@@ -9,22 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import FORKS
+from tests.forkserver import MAIN
 from wasteland.hubserver.store import Store
 
-RUN = """
-import sys
-from wasteland import cli
-cli.COMMANDS.setdefault("hub", ("hub", ""))
-sys.exit(cli.run(sys.argv[1:]))
-"""
-COMMAND = [sys.executable, "-c", RUN]
+COMMAND = [sys.executable, "-c", MAIN]
+GENERATIONS = ("v2", "v1alpha1")  # of the hub's interface
 BOARD = """
 CREATE TABLE wanted (id VARCHAR(64) PRIMARY KEY, title TEXT NOT NULL, status VARCHAR(32), claimed_by VARCHAR(255));
 INSERT INTO wanted VALUES ('w-1', 'One', 'open', NULL), ('w-2', 'Two', 'open', NULL)
@@ -70,10 +67,7 @@ class Hub:
     def wl(self, *words: str) -> dict[str, Any]:
         """A `wl hub` command on the folder."""
         group, command, *rest = words
-        done = subprocess.run(
-            [*COMMAND, "hub", group, command, str(self.folder), *rest, "--json"],
-            capture_output=True, text=True, env=environment(), timeout=60,
-        )  # fmt: skip
+        done = FORKS.run(["hub", group, command, str(self.folder), *rest, "--json"], environment())
         found: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == 0, found
         return found
@@ -156,6 +150,15 @@ class Hub:
         deadline = time.monotonic() + 15
         while self.dolt_processes() and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def by_turns(cases: Iterable[Any]) -> list[Any]:
+    """Pairs of a case and a generation, for `parametrize`: each case in one, in turn, and in the other with -m long."""
+    return [
+        pytest.param(case, api, marks=() if turn == place % 2 else pytest.mark.long)
+        for place, case in enumerate(cases)
+        for turn, api in enumerate(GENERATIONS)
+    ]
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ SLACK = 1.5
 PULLS = 6
 
 
-@pytest.fixture(scope="module", params=["v2", "v1alpha1"])
+@pytest.fixture(scope="module", params=["v2", pytest.param("v1alpha1", marks=pytest.mark.long)])
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     made = Federation(tmp_path_factory.mktemp("federation"), pulls=PULLS, forks=2, api=request.param)
     try:

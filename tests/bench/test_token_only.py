@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.token_only import APIS, MOST, TokenOnly
+from tests.bench.token_only import MOST, TokenOnly
+from tests.hubs import GENERATIONS
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 def test_no_verb_without_a_key_makes_more_requests_than_it_may(tmp_path, api):
     bench = TokenOnly(tmp_path, pulls=2, api=api)
     try:

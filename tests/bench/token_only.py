@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tests.bench.federation import Federation
 from tests.conftest import User
+from tests.hubs import GENERATIONS
 
 MOST = {"join": 30, "claim": 16, "done": 16, "post": 16, "unclaim": 16, "status": 4, "me": 8, "sync": 8}
-APIS = ("v2", "v1alpha1")
 
 
 class TokenOnly(Federation):
@@ -61,7 +61,7 @@ def main() -> int:
     os.environ.update({"WL_SERVER_IDLE": "60", "TZ": "UTC", "WL_KEYSTORE": "file"})
     met = True
     print(f"{args.pulls} open pull requests, load {os.getloadavg()[0]:.1f}\n{'':12} {'requests':>8} {'at most':>8}")
-    for api in APIS:
+    for api in GENERATIONS:
         with tempfile.TemporaryDirectory(prefix="wl-bench-") as folder:
             bench = TokenOnly(Path(folder), pulls=args.pulls, api=api)
             try:

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from tests.conftest import User, World
-from tests.stories.test_pr_mode import OPEN, python
 
 
 def made_anew(world: World) -> User:
@@ -41,7 +40,7 @@ def works(world: World, worker: User, pull: int) -> None:
 
 
 def branches(user: User) -> list[str]:
-    found = python(user, OPEN + "print(*d.branches())").split()
+    found = user.python("print(*d.branches())").split()
     return sorted(found)
 
 
@@ -56,7 +55,7 @@ def test_an_upstream_that_was_made_anew_is_said_and_taken_on_request(world, work
     found = worker.json("sync", "--anew")
     assert [name.partition("/")[0] for name in found["kept"]] == ["aside", "lost"]
     drafts = "print(*[r['title'] for r in d.at('{}').rows('SELECT title FROM wanted')])"
-    assert python(worker, OPEN + drafts.format(found["kept"][1])) == "Never landed"
+    assert worker.python(drafts.format(found["kept"][1])) == "Never landed"
     works(world, worker, found["pull"])
     again = worker.json("sync", "--anew")
     assert (again["kept"], again["pull"]) == ([], None)
@@ -80,7 +79,7 @@ def test_a_rewritten_history_is_taken_on_request_and_work_on_it_goes_on(world):
     poster.ok("merge", str(poster.json("post", "--title", "Taken back")["pull"]["number"]))
     worker.ok("sync")
     kept = worker.json("post", "--title", "Goes on")
-    python(poster, OPEN + "d.as_root([\"CALL DOLT_RESET('--hard', 'HEAD~1')\", \"UPDATE rigs SET display_name = 'x'\","
+    poster.python("d.as_root([\"CALL DOLT_RESET('--hard', 'HEAD~1')\", \"UPDATE rigs SET display_name = 'x'\","
            " \"CALL DOLT_COMMIT('-Am', 'other')\"])\nd.push('origin', 'main', force=True)")  # fmt: skip
     refused = worker.wl("sync")
     assert (refused.code, "was rewritten" in refused.err, "wl sync --anew" in refused.err) == (6, True, True)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import User, World
-from tests.stories.test_pr_mode import OPEN, python
 
 LARGE = 4 << 20
 FORK = "fork-10-worker-org-commons"
@@ -38,13 +37,11 @@ org, db = n.config.fork_org, n.config.fork_db
 print(n.hub.open_pull(Branch(org, db, {branch!r}), n.upstream_main, 'noise', '', 'worker').number)
 n.close()
 """
-    return int(python(worker, OPEN + code))
+    return int(worker.python(code))
 
 
 def fetched(user: User) -> list[str]:
-    return json.loads(
-        python(user, OPEN + f"import json; print(json.dumps(list(d.remote_branches('{FORK}')))); n.close()")
-    )
+    return json.loads(user.python(f"import json; print(json.dumps(list(d.remote_branches('{FORK}')))); n.close()"))
 
 
 def kept(user: User) -> int:
@@ -80,12 +77,12 @@ def test_a_fork_that_is_too_large_is_refused_and_leaves_nothing(town):
 def test_only_the_branch_that_is_offered_is_fetched_and_one_that_went_is_forgotten(town):
     poster, worker = town.users["poster"], town.users["worker"]
     first, second = offer(worker, "first", 1), offer(worker, "deep/second", 1)
-    python(worker, OPEN + "d.branch('unoffered', 'main'); d.push('origin', 'unoffered'); n.close()")
+    worker.python("d.branch('unoffered', 'main'); d.push('origin', 'unoffered'); n.close()")
     poster.ok("inbox")
     assert {"first", "deep/second"} <= set(fetched(poster))
     assert "unoffered" not in fetched(poster)
 
-    python(worker, OPEN + "d.push('origin', ':first'); n.close()")
+    worker.python("d.push('origin', ':first'); n.close()")
     states = {one["number"]: one["state"] for one in poster.json("inbox")["pulls"]}
     assert (states[first], states[second]) == ("gone", "ready")
     assert "first" not in fetched(poster)
@@ -111,7 +108,7 @@ def test_the_remote_of_a_fork_that_nobody_asked_of_for_long_is_removed(town):
         poster.ok("inbox")
         notes.write_text(json.dumps({FORK: {"at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}}))
         poster.ok("inbox")
-        return f"'{FORK}'" in python(poster, OPEN + "print(list(d.remotes())); n.close()")
+        return f"'{FORK}'" in poster.python("print(list(d.remotes())); n.close()")
 
     assert after(40), "what is still offered stays"
     poster.ok("close", str(number))

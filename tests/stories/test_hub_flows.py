@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.conftest import World
-from tests.hubs import Hub
+from tests.hubs import GENERATIONS, Hub, by_turns
 from wasteland.errors import Conflict, Unreachable
 from wasteland.local.config import Paths
 from wasteland.market import board, browse
@@ -38,7 +38,6 @@ FAULTS: dict[str, dict[str, Any]] = {
     "new_spelling": {"spelling": "new"},
     "merge_lies": {"merge_lies": True},
 }
-APIS = ("v2", "v1alpha1")
 TRIES = 8
 Result = TypeVar("Result")
 
@@ -198,19 +197,14 @@ def settled(served: Served) -> None:
     assert not [b for b in ada.hub.branches("ada", "commons") if b.startswith("wl/")]
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 def test_the_whole_way(served, monkeypatch, api):
     monkeypatch.setenv("WL_HUB_API", api)
     whole_way(served, served.create("acme"))
     settled(served)
 
 
-CASES = [(fault, APIS[place % 2]) for place, fault in enumerate(FAULTS)]
-EVERY = [pytest.param(fault, api, marks=() if (fault, api) in CASES else pytest.mark.long)
-         for fault in FAULTS for api in APIS]  # fmt: skip
-
-
-@pytest.mark.parametrize(("fault", "api"), EVERY)
+@pytest.mark.parametrize(("fault", "api"), by_turns(FAULTS))
 def test_the_whole_way_with_a_fault(served, monkeypatch, fault, api):
     monkeypatch.setenv("WL_HUB_API", api)
     acme = served.create("acme")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.conftest import User, World
-from tests.stories.test_pr_mode import OPEN, posted, python
+from tests.stories.test_pr_mode import posted
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +126,13 @@ def test_of_rival_claims_one_lands_and_the_other_is_told_once(town):
     states = {one["pull"]: one["state"] for one in json.loads(done.out)["pulls"]}
     assert (states[first], states[second]) == ("landed", "conflict")
     code = f"print([c.text for c in n.hub.comments('acme', 'commons', {second})])"
-    told = python(poster, OPEN + code)
+    told = poster.python(code)
     assert "first" in told
     assert "Open now" in told or "No other item" in told
     assert f"#{first}" in told
     assert poster.wl("queue").code == 5
-    assert python(poster, OPEN + code) == told, "told once"
-    assert f"#{second}" in python(poster, OPEN + f"print([c.text for c in n.hub.comments('acme', 'commons', {first})])")
+    assert poster.python(code) == told, "told once"
+    assert f"#{second}" in poster.python(f"print([c.text for c in n.hub.comments('acme', 'commons', {first})])")
 
 
 def test_the_queue_lands_by_itself_only_what_needs_no_person(town):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import World
-from tests.stories.test_pr_mode import OPEN, python
 
 TABLE = ["CREATE TABLE detour (id INT PRIMARY KEY)", "CALL DOLT_COMMIT('-Am', 'there')",
          "DROP TABLE detour", "CALL DOLT_COMMIT('-Am', 'and back')"]  # fmt: skip
@@ -24,30 +23,30 @@ def test_upstream_changed_before_a_kept_merge_went_out(town, how):
     item = town.post(ada, f"Kept back, by {how}")
     number = str(bob.json("claim", item)["pull"]["number"])
     if how == "transplant":
-        python(bob, OPEN + f"d.at('wl/bob/{item}').as_root({TABLE!r})\nd.push('origin', 'wl/bob/{item}')")
+        bob.python(f"d.at('wl/bob/{item}').as_root({TABLE!r})\nd.push('origin', 'wl/bob/{item}')")
     kept = ada.json("merge", number, "--no-push")
     assert (kept["pushed"], kept["landing"]) == (False, how)
     # Bob is a member no more.
     push = "d.push(n.upstream_remote, 'main')"
-    rig = python(bob, OPEN + "print(d.row(\"SELECT dolthub_org AS org FROM rigs WHERE handle='bob'\")['org'])")
+    rig = bob.python("print(d.row(\"SELECT dolthub_org AS org FROM rigs WHERE handle='bob'\")['org'])")
     away = "UPDATE rigs SET dolthub_org='{}' WHERE handle='bob'"
     by_hand = "with d.change('by hand'): d.run(\"{}\")\n" + push
     bob.ok("sync")
-    python(bob, OPEN + by_hand.format(away.format("gone")))
+    bob.python(by_hand.format(away.format("gone")))
     try:
         ada.ok("config", "set", "mode", "wild-west")
         posted = ada.wl("post", "--title", "Straight to main").ok()
         assert "set aside as branch aside/" in posted.err
         main = "print(d.at(d.hash_of(n.upstream_remote + '/main')).row(\"SELECT status FROM wanted WHERE id='{}'\"))"
         bob.ok("sync")
-        assert "'open'" in python(bob, OPEN + main.format(item)), "what was not judged again did not go out"
+        assert "'open'" in bob.python(main.format(item)), "what was not judged again did not go out"
         refused = ada.wl("merge", number)
         assert refused.code == 6
         assert "may not land" in refused.err
     finally:
         ada.ok("config", "set", "mode", "pr")
         bob.ok("sync")
-        python(bob, OPEN + by_hand.format(away.format(rig)))
+        bob.python(by_hand.format(away.format(rig)))
     assert ada.json("merge", number)["pushed"], "and nothing speaks against it any more"
     assert ada.json("status", item)["item"]["claimed_by"] == "bob"
 

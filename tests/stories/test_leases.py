@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.conftest import User, World
-
-OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +37,13 @@ def claimed(town: World, title: str, *words: str) -> str:
     return item
 
 
-def python(user: User, code: str) -> str:
-    """Run code as a rig: what somebody with a clone and Dolt can do, whatever our commands allow."""
-    done = subprocess.run([sys.executable, "-c", OPEN + code], env=user.environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def lease(user: User, item: str, at: str = "main") -> dict[str, str] | None:
     """The row of an item's lease, at a branch of a rig's clone."""
     code = "import json; from wasteland.commons import leases\n"
     code += f"found = leases.of_item(d.at('{at}'), '{item}'); print(json.dumps(found and found.to_json()))"
     import json
 
-    return json.loads(python(user, code))
+    return json.loads(user.python(code))
 
 
 def lasts(found: dict[str, str] | None) -> timedelta:
@@ -70,7 +59,7 @@ def let_lapse(town: World, item: str, ago: timedelta) -> None:
     sql = f"UPDATE wl_leases SET {sets} WHERE wanted_id = '{item}'"
     then = f"UPDATE wanted SET updated_at = '{times['claimed_at']:%Y-%m-%d %H:%M:%S}' WHERE id = '{item}'"
     both = f'd.run("{sql}"), d.run("{then}")'
-    python(town.users["poster"], f"with d.change('time'): {both}\nd.push('origin', 'main')")
+    town.users["poster"].python(f"with d.change('time'): {both}\nd.push('origin', 'main')")
 
 
 def test_a_claim_is_leased_in_its_own_commit_and_done_ends_the_lease(town):
@@ -78,7 +67,7 @@ def test_a_claim_is_leased_in_its_own_commit_and_done_ends_the_lease(town):
     item = posted(town, "Leased")
     made = worker.json("claim", item)
     assert lasts(lease(worker, item, made["branch"])) == timedelta(days=3)
-    commits = python(worker, f"print(len(d.log('{made['branch']}', without=d.hash_of('main'))))")
+    commits = worker.python(f"print(len(d.log('{made['branch']}', without=d.hash_of('main'))))")
     assert commits == "1"
     review = poster.json("review", str(made["pull"]["number"]))
     assert (review["verdict"], {t["name"] for t in review["tables"]}) == ("auto", {"wanted", "wl_leases"})
@@ -114,9 +103,9 @@ def test_a_renewal_merges_after_the_claim_that_it_was_made_on(town):
     head = poster.json("review", str(claim["pull"]["number"]))["head"]
     made = worker.json("renew", item)
     assert made["item"]["status"] == "claimed"
-    commits = python(worker, f"print([c.message for c in d.log('{made['branch']}', limit=1)])")
+    commits = worker.python(f"print([c.message for c in d.log('{made['branch']}', limit=1)])")
     assert commits == f"['wl renew: {item}']"
-    python(poster, f"d.merge('{head}', 'the claim alone')\nd.push('origin', 'main')")
+    poster.python(f"d.merge('{head}', 'the claim alone')\nd.push('origin', 'main')")
     review = poster.json("review", str(made["pull"]["number"]))
     assert (review["verdict"], review["conflicts"]) == ("auto", [])
     assert {t["name"] for t in review["tables"]} == {"wl_leases"}
@@ -162,10 +151,10 @@ def test_a_lapsed_claim_is_taken_over_and_the_old_work_is_kept(town):
     late = poster.wl("merge", str(half["pull"]["number"]))
     assert late.code in (5, 6)
     worker.ok("sync")
-    assert python(worker, f"print(list(d.branches('wl/worker/{item}')))") == "[]", "set aside when the sync saw it"
+    assert worker.python(f"print(list(d.branches('wl/worker/{item}')))") == "[]", "set aside when the sync saw it"
     again = worker.wl("done", item, "--evidence", "half done")
     assert again.code == 6
-    lost = python(worker, f"b = list(d.branches('lost/worker/{item}'))[0]\n"
+    lost = worker.python(f"b = list(d.branches('lost/worker/{item}'))[0]\n"
                   f"print(d.at(b).value(\"SELECT evidence FROM completions WHERE wanted_id = '{item}'\"))")  # fmt: skip
     assert lost == "half done"
     merged(town, rival.json("done", item, "--evidence", "done"))
@@ -203,7 +192,7 @@ def test_a_fork_that_turns_the_clock_back_takes_nothing_over(town):
           f"expires_at = '{now + timedelta(days=1):%F %T}' WHERE wanted_id = '{item}'"  # fmt: skip
     back = f"UPDATE wl_leases SET expires_at = '2020-01-01 00:00:00' WHERE wanted_id = '{item}'"
     take = f"UPDATE wanted SET claimed_by = 'rival' WHERE id = '{item}'"
-    python(rival, f"d.branch('{branch}', 'main')\nb = d.at('{branch}')\n"
+    rival.python(f"d.branch('{branch}', 'main')\nb = d.at('{branch}')\n"
            f"with b.change('back'): b.run(\"{back}\")\n"
            f"with b.change('take'): b.run(\"{take}\"), b.run(\"{row}\")\nd.push('origin', '{branch}')")  # fmt: skip
     refused = poster.wl("merge", f"rival-org:{branch}")
@@ -225,11 +214,11 @@ def test_what_a_peer_left_behind_is_nobodys_lease(town):
     item = claimed(town, "A peer between")
     let_lapse(town, item, timedelta(hours=2))
     sql = f"UPDATE wanted SET claimed_by = 'third' WHERE id = '{item}'"
-    python(poster, f"with d.change('peer'): d.run(\"{sql}\")\nd.push('origin', 'main')")
+    poster.python(f"with d.change('peer'): d.run(\"{sql}\")\nd.push('origin', 'main')")
     refused = rival.wl("claim", item, "--take-over")
     assert (refused.code, "the claim by third has no lease" in refused.err) == (6, True)
     sql = f"UPDATE wanted SET claimed_by = NULL, status = 'open' WHERE id = '{item}'"
-    python(poster, f"with d.change('peer'): d.run(\"{sql}\")\nd.push('origin', 'main')")
+    poster.python(f"with d.change('peer'): d.run(\"{sql}\")\nd.push('origin', 'main')")
     merged(town, worker.json("claim", item))
     assert lasts(lease(poster, item)) == timedelta(days=3)
     assert "leased until" in rival.wl("claim", item).err
@@ -240,7 +229,7 @@ def test_a_commons_without_the_table_works_as_before(tmp_path_factory):
     poster = world.user("poster")
     poster.ok("create", "acme/commons", "--local-only", "--handle", "poster")
     poster.ok("config", "set", "mode", "wild-west")
-    python(poster, "d.as_root(['DROP TABLE wl_leases', \"CALL DOLT_COMMIT('-Am', 'before leases')\"])")
+    poster.python("d.as_root(['DROP TABLE wl_leases', \"CALL DOLT_COMMIT('-Am', 'before leases')\"])")
     try:
         item = poster.json("post", "--title", "Old")["item"]["id"]
         told = poster.wl("claim", item, "--for", "1d")
@@ -249,7 +238,7 @@ def test_a_commons_without_the_table_works_as_before(tmp_path_factory):
         assert lease(poster, item) is None
         assert "has no lease" in poster.wl("renew", item).err
         assert poster.json("done", item, "--evidence", "e")["item"]["status"] == "in_review"
-        assert python(poster, "from wasteland.commons import leases; print(leases.of_all(d))") == "{}"
+        assert poster.python("from wasteland.commons import leases; print(leases.of_all(d))") == "{}"
     finally:
         world.stop()
 

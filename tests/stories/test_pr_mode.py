@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -235,38 +233,28 @@ def test_two_open_pull_requests_land_in_any_order_and_leave_no_gap(town):
         assert poster.json("verify", "completion", done["completion"]["id"])["verdict"] == "verified"
 
 
-def python(user, code: str) -> str:
-    """Run code as a rig: what somebody with a clone and Dolt can do, whatever our commands allow."""
-    done = subprocess.run([sys.executable, "-c", code], env=user.environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db\n"
-
-
 def test_a_completion_that_was_edited_is_not_stamped(town):
     poster, worker = town.users["poster"], town.users["worker"]
     item = posted(town, "Edited evidence")
     worker.ok("claim", item)
     merged(town, worker.json("done", item, "--evidence", "honest"))
     edit = "UPDATE completions SET evidence='{}' WHERE wanted_id='" + item + "'"
-    python(poster, OPEN + f"with d.change('edit'): d.run(\"{edit.format('forged')}\")\nd.push('origin', 'main')")
+    poster.python(f"with d.change('edit'): d.run(\"{edit.format('forged')}\")\nd.push('origin', 'main')")
     refused = poster.wl("accept", item, "--quality", "5")
     assert refused.code == 6
     assert "not what its worker signed" in refused.err
-    python(poster, OPEN + f"with d.change('mend'): d.run(\"{edit.format('honest')}\")\nd.push('origin', 'main')")
+    poster.python(f"with d.change('mend'): d.run(\"{edit.format('honest')}\")\nd.push('origin', 'main')")
 
 
 def test_a_branch_from_before_is_judged_by_what_upstream_is_now(town):
     poster, worker = town.users["poster"], town.users["worker"]
     item = posted(town, "Bait")
-    base = python(poster, OPEN + "print(d.hash_of('main'))")
+    base = poster.python("print(d.hash_of('main'))")
     worker.ok("claim", item)
     merged(town, worker.json("done", item, "--evidence", "e"))
     merged(town, poster.json("accept", item, "--quality", "4"))
     switch = f"UPDATE wanted SET title='Switch' WHERE id='{item}'"
-    python(poster, OPEN + f"d.branch('wl/poster/bait', '{base}')\nb = d.at('wl/poster/bait')\n"
+    poster.python(f"d.branch('wl/poster/bait', '{base}')\nb = d.at('wl/poster/bait')\n"
            f"with b.change('x'): b.run(\"{switch}\")\nd.push('origin', 'wl/poster/bait')")  # fmt: skip
     refused = poster.wl("merge", "acme:wl/poster/bait")
     assert refused.code == 6, refused
@@ -279,11 +267,11 @@ def test_a_trailer_that_somebody_forged_does_not_delete_unlanded_work(town):
     poster, worker, rival = (town.users[name] for name in ("poster", "worker", "rival"))
     item = posted(town, "Not landed")
     worker.ok("claim", item)
-    head = python(worker, OPEN + f"print(d.hash_of('wl/worker/{item}'))")
+    head = worker.python(f"print(d.hash_of('wl/worker/{item}'))")
     forged = f"wl post: w-f0f0f0f0f0\\n\\nWasteland-Head: {head}"
     row = "INSERT INTO wanted (id, title, posted_by, status, priority) VALUES ('w-f0f0f0f0f0', 'x', 'rival', 'open', 2)"
     rival.ok("sync")
-    python(rival, OPEN + f"d.branch('wl/rival/w-f0f0f0f0f0', 'main')\nb = d.at('wl/rival/w-f0f0f0f0f0')\n"
+    rival.python(f"d.branch('wl/rival/w-f0f0f0f0f0', 'main')\nb = d.at('wl/rival/w-f0f0f0f0f0')\n"
            f"with b.change('{forged}'): b.run(\"{row}\")\nd.push('origin', 'wl/rival/w-f0f0f0f0f0')")  # fmt: skip
     poster.ok("merge", "rival-org:wl/rival/w-f0f0f0f0f0")
     assert item not in worker.ok("sync")
@@ -292,7 +280,7 @@ def test_a_trailer_that_somebody_forged_does_not_delete_unlanded_work(town):
 
 def test_two_forks_whose_names_run_together_are_two_forks(town):
     poster = town.users["poster"]
-    remotes = python(poster, OPEN + "print(sorted(d.remotes()))")
+    remotes = poster.python("print(sorted(d.remotes()))")
     assert "fork-10-worker-org-commons" in remotes
 
 
@@ -313,7 +301,7 @@ def test_a_branch_that_carried_a_table_for_a_while_lands_as_rows_alone(town):
     poster, worker = town.users["poster"], town.users["worker"]
     item = posted(town, "A detour")
     made = worker.json("claim", item)
-    python(worker, OPEN + f"""
+    worker.python(f"""
 view = d.at('wl/worker/{item}')
 view.as_root(["CREATE TABLE detour (id INT PRIMARY KEY)", "CALL DOLT_COMMIT('-Am', 'there')",
               "DROP TABLE detour", "CALL DOLT_COMMIT('-Am', 'and back')"])
@@ -323,7 +311,7 @@ d.push('origin', 'wl/worker/{item}')
     assert (seen["verdict"], seen["landing"]) == ("review", "transplant")
     landed = poster.json("merge", str(made["pull"]["number"]))
     assert landed["landing"] == "transplant"
-    history = python(poster, OPEN + "print([c.message for c in d.log('main')])")
+    history = poster.python("print([c.message for c in d.log('main')])")
     assert landed["head"] in history
     assert "and back" not in history
     worker.ok("sync")

@@ -8,7 +8,6 @@ import pytest
 
 from tests.conftest import User, World
 from tests.hubs import Hub
-from tests.stories.test_pr_mode import OPEN, python
 
 # Upstream's main gets the rows of a branch of bob's fork as one commit of its own; `less` are tables left out.
 TAKE = """
@@ -56,13 +55,13 @@ class Place:
         return user
 
     def take_over(self, item: str, *less: str, base: str = "") -> None:
-        python(self.ada, OPEN + TAKE.format(org=self.org, branch=f"wl/bob/{item}", less=less, base=base))
+        self.ada.python(TAKE.format(org=self.org, branch=f"wl/bob/{item}", less=less, base=base))
 
     def main(self) -> str:
-        return python(self.ada, OPEN + "print(d.hash_of('main'))")
+        return self.ada.python("print(d.hash_of('main'))")
 
     def offer(self, name: str, *said: str) -> int:
-        return int(python(self.bob, OPEN + OFFER.format(branch=f"wl/bob/{name}", said=said)))
+        return int(self.bob.python(OFFER.format(branch=f"wl/bob/{name}", said=said)))
 
     def seen(self, number: int) -> tuple[str, str, str]:
         """The state of a pull request in the inbox, the verdict of its review, and what the queue would do."""

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import User, World
-from tests.hubs import Hub
-
-APIS = ("v2", "v1alpha1")
+from tests.hubs import GENERATIONS, Hub
 
 
 class Place:
@@ -48,7 +46,7 @@ def creds(user: User) -> list[Path]:
     return list(user.home.rglob("*.jwk"))
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 def test_from_joining_to_a_verified_stamp_with_a_token_alone(place, api):
     ada = place.user("ada", api)
     joined = ada.json("join", "acme/commons")
@@ -105,7 +103,7 @@ def test_a_claim_that_is_killed_half_way_is_one_claim(place):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 def test_a_claim_that_is_killed_at_any_step_is_one_claim(place, api):
     claims_through(place, api, STEPS)
 
@@ -248,7 +246,7 @@ def whole_way(place: Place, api: str, at: str) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 @pytest.mark.parametrize("at", ["committed", "durable", "branched", "sent", "sent:2", "pushed", "offering", "settled"])
 def test_the_whole_way_each_command_killed_once(place, api, at):
     assert whole_way(place, api, at) >= 1

@@ -10,8 +10,9 @@ import httpx2
 import pytest
 
 from tests.conftest import User
+from tests.hubs import GENERATIONS
 from tests.stories import chaos
-from tests.stories.test_token import APIS, Place, creds, killed, without_key
+from tests.stories.test_token import Place, creds, killed, without_key
 from wasteland.commons import signatures
 
 FIRST, BETTER = "https://example.com/first", "https://example.com/better"
@@ -124,7 +125,7 @@ class Loop:
         assert len(verdicts) == 1
 
 
-@pytest.mark.parametrize(("api", "at"), [("v2", ANSWERS), ("v1alpha1", ROWS)], ids=APIS)
+@pytest.mark.parametrize(("api", "at"), [("v2", ANSWERS), ("v1alpha1", ROWS)], ids=GENERATIONS)
 def test_the_whole_loop_by_a_token_each_step_killed_once(place, api, at):
     loop = Loop(place, f"ada-{api}", api, at)
     loop.go()
@@ -133,7 +134,7 @@ def test_the_whole_loop_by_a_token_each_step_killed_once(place, api, at):
 
 @pytest.mark.long
 @pytest.mark.parametrize("at", EVERYWHERE)
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", GENERATIONS)
 def test_the_whole_loop_with_tokens_on_both_sides_killed_everywhere(place, api, at):
     place.acme.ok("config", "set", "mode", "pr" if at in EVERYWHERE[::2] else "wild-west")
     loop = Loop(place, f"ada-{api}-{at.replace(':', '-')}", api, dict.fromkeys(WORKER + REVIEWER, at))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import User, World
-from tests.stories.test_pr_mode import OPEN, python
 from wasteland.commons import schema
 
 
@@ -18,7 +17,7 @@ def pair(world: World) -> tuple[User, User]:
 def ddl(user: User, *statements: str, message: str = "schema") -> None:
     """Change upstream's schema, as its owner can with Dolt itself."""
     words = [*statements, f"CALL DOLT_COMMIT('-Am', '{message}')"]
-    python(user, OPEN + f"d.as_root({words!r})\nd.push('origin', 'main')")
+    user.python(f"d.as_root({words!r})\nd.push('origin', 'main')")
 
 
 VERSION = "UPDATE _meta SET value = '{}' WHERE `key` = 'schema_version'"
@@ -30,7 +29,7 @@ def test_a_minor_version_that_only_adds_is_taken(pair):
         VERSION.format("1.3"))  # fmt: skip
     done = worker.wl("sync").ok()
     assert "grew" in done.err
-    assert python(worker, OPEN + "print('bounty' in d.columns('wanted'))") == "True"
+    assert worker.python("print('bounty' in d.columns('wanted'))") == "True"
     item = poster.json("post", "--title", "After the upgrade", "--no-push")
     assert item["item"]["status"] == "open"
 
@@ -58,14 +57,14 @@ def test_a_minor_version_that_only_adds_is_taken(pair):
 )
 def test_what_no_version_announces_and_what_is_no_table_is_not_taken(pair, statements):
     poster, worker = pair
-    before = python(worker, OPEN + "print(d.hash_of('main'))")
+    before = worker.python("print(d.hash_of('main'))")
     ddl(poster, *statements)
     refused = worker.wl("sync")
     assert refused.code == 6
     assert "not rows" in refused.err
     if any("TRIGGER" in one for one in statements):
         assert worker.wl("sync", "--upgrade").code == 6, "never"
-    assert python(worker, OPEN + "print(d.hash_of('main'))") == before
+    assert worker.python("print(d.hash_of('main'))") == before
 
 
 def test_what_upstream_has_of_its_own_comes_and_goes_and_stops_nobody(world, pair):
@@ -87,7 +86,7 @@ def test_what_upstream_has_of_its_own_comes_and_goes_and_stops_nobody(world, pai
     world.join("later", by=poster)
     ddl(poster, "DROP TABLE companies", "DROP VIEW few", "DELETE FROM dolt_docs")
     worker.ok("sync")
-    assert python(worker, OPEN + "print(d.columns('companies'), d.rows('SELECT * FROM dolt_schemas'))") == "[] []"
+    assert worker.python("print(d.columns('companies'), d.rows('SELECT * FROM dolt_schemas'))") == "[] []"
 
 
 def test_a_table_of_upstreams_own_that_holds_on_to_items_is_asked_about(pair):
@@ -106,7 +105,7 @@ def test_a_major_version_is_explained_and_taken_on_request(pair):
     assert "2.0" in refused.err
     assert "--upgrade" in refused.err
     worker.ok("sync", "--upgrade")
-    assert python(worker, OPEN + "print('must' in d.columns('wanted'))") == "True"
+    assert worker.python("print('must' in d.columns('wanted'))") == "True"
     worker.ok("sync")
 
 
@@ -141,17 +140,17 @@ def test_the_forks_main_follows_upstreams(pair):
     poster.ok("merge", str(poster.json("post", "--title", "New")["pull"]["number"]))
     worker.ok("sync", "--level")
     code = "d.fetch('origin'); print(d.hash_of('origin/main') == d.hash_of('upstream/main'))"
-    assert python(worker, OPEN + code) == "True"
+    assert worker.python(code) == "True"
 
 
 def test_a_rewritten_upstream_is_refused_with_both_heads(pair):
     poster, worker = pair
-    before = python(worker, OPEN + "print(d.hash_of('upstream/main'))")
-    python(poster, OPEN + "d.as_root([\"CALL DOLT_RESET('--hard', 'HEAD~1')\", \"UPDATE rigs SET display_name = 'x'\","
+    before = worker.python("print(d.hash_of('upstream/main'))")
+    poster.python("d.as_root([\"CALL DOLT_RESET('--hard', 'HEAD~1')\", \"UPDATE rigs SET display_name = 'x'\","
            " \"CALL DOLT_COMMIT('-Am', 'other')\"])\nd.push('origin', 'main', force=True)")  # fmt: skip
-    after = python(poster, OPEN + "print(d.hash_of('main'))")
+    after = poster.python("print(d.hash_of('main'))")
     refused = worker.wl("sync")
     assert refused.code == 6
     assert before in refused.err
     assert after in refused.err
-    assert python(worker, OPEN + "print(d.hash_of('main'))") == before
+    assert worker.python("print(d.hash_of('main'))") == before

@@ -16,14 +16,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import Done, User, World
-from tests.hubs import Hub
-from tests.stories.test_pr_mode import OPEN, python
+from tests.hubs import GENERATIONS, Hub, by_turns
 from wasteland.dolt import binary
 from wasteland.hub.rest.client import Wire
 from wasteland.text import masked
 
 WRONG = "wlh_wrong_wrong_wrong_wrong"
-GENERATIONS = ("v2", "v1alpha1")
 
 
 @dataclass
@@ -67,7 +65,7 @@ class Town:
             "n.db.fetch('origin'); print(sorted(n.db.branches('wl/')), sorted(n.db.remote_branches('origin')), "
             "len(n.journal.unpublished(n.config.node['wasteland_id'])))"
         )
-        return python(self.user(rig), OPEN + code)
+        return self.user(rig).python(code)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +99,10 @@ def _mended(request) -> Iterator[None]:
         town.sql("UPDATE repositories SET ready = 1, private = 0")
 
 
-@pytest.mark.parametrize("version", GENERATIONS)
-@pytest.mark.parametrize("kind", ["wrong", "expired", "revoked", "read-only", "none", "of another host"])
+BAD = ("wrong", "expired", "revoked", "read-only", "none", "of another host")
+
+
+@pytest.mark.parametrize(("kind", "version"), by_turns(BAD))
 def test_a_claim_with_a_bad_token_leaves_nothing_behind_and_works_with_a_good_one(town, kind, version):
     item = town.post(f"Claimed with a token that is {kind}")
     before = town.heads("ada")
@@ -133,7 +133,7 @@ def test_a_bad_token_neither_joins_nor_creates_nor_comments_nor_merges(town, ver
     number = town.user("ada").json("claim", town.post("Waits"))["pull"]["number"]
     read_only = town.hub.wl("token", "add", "acme", "--read-only")["token"]
     town.hub.tokens["read-only acme"] = read_only
-    main = python(town.user("acme"), OPEN + "print(n.db.hash_of('main'))")
+    main = town.user("acme").python("print(n.db.hash_of('main'))")
     stranger = town.world.user(f"stranger-{version}", WL_HUB=town.hub.api, WL_HUB_API=version)
     for token, said in ((WRONG, "does not accept the token"), (read_only, "may not do this")):
         stranger.env["WL_HUB_TOKEN"] = token
@@ -144,7 +144,7 @@ def test_a_bad_token_neither_joins_nor_creates_nor_comments_nor_merges(town, ver
         acme = town.user("acme", WL_HUB_TOKEN=token, WL_HUB_API=version)
         town.refused(acme.wl("comment", str(number), "hello"), 7, said)
     town.refused(town.user("acme", WL_HUB_TOKEN=WRONG).wl("merge", str(number)), 7, "does not accept")
-    assert python(town.user("acme"), OPEN + "print(n.db.hash_of('main'))") == main
+    assert town.user("acme").python("print(n.db.hash_of('main'))") == main
 
 
 def test_work_on_a_branch_that_is_offered_goes_on_with_a_bad_token_and_says_so(town):
@@ -161,10 +161,10 @@ def test_a_fork_that_was_deleted_is_named_and_doctor_makes_it_again(town):
     bob, acme = town.user("bob"), town.user("acme")
     held, item = town.post("Held when the fork went"), town.post("Wanted when the fork was gone")
     number = bob.json("claim", held)["pull"]["number"]
-    before = python(bob, OPEN + "print(n.db.branches('wl/'))")
+    before = bob.python("print(n.db.branches('wl/'))")
     town.sql("UPDATE repositories SET ready = 0 WHERE owner = 'bob'")
     town.refused(bob.wl("claim", item), 4, "there is no database at", "wl doctor")
-    assert python(bob, OPEN + "print(n.db.branches('wl/'))") == before
+    assert bob.python("print(n.db.branches('wl/'))") == before
     bob.ok("sync")
     assert held in bob.ok("browse")
     for words in (["review", str(number)], ["merge", str(number)], ["approve", str(number)]):
@@ -208,7 +208,7 @@ def test_a_branch_that_is_deleted_between_review_and_merge_lands_nothing(town):
     acme.ok("review", str(first))
     acme.ok("approve", str(second))
     for item in (reviewed, approved):
-        python(ada, OPEN + f"n.db.push('origin', ':wl/ada/{item}')")
+        ada.python(f"n.db.push('origin', ':wl/ada/{item}')")
     town.refused(acme.wl("merge", str(first)), 4, "is gone", "wl close")
     queued = {one["pull"]: one["state"] for one in acme.json("queue")["pulls"]}
     assert (queued[first], queued[second]) == ("gone", "gone")
@@ -228,7 +228,7 @@ def test_a_fork_of_another_network_gets_no_claim(town):
         done = bob.wl("claim", item)
         town.refused(done, 5, "no history in common")
         branches = "n.db.fetch('origin'); print(n.db.branches(), n.db.remote_branches('origin'))"
-        assert f"wl/bob/{item}" not in python(bob, OPEN + branches)
+        assert f"wl/bob/{item}" not in bob.python(branches)
         checks = {one["what"]: one for one in bob.json("doctor")["checks"]}
         assert "no fork of acme/commons" in checks["fork"]["detail"]
         newcomer = town.world.user("bob-third", **bob.env)
@@ -375,8 +375,8 @@ def test_a_hub_that_is_down_is_said_and_nothing_is_left_behind(tmp_path):
         item = acme.json("post", "--title", "Claimed offline")["item"]["id"]
         ada.ok("sync")
         signed = "len(n.journal.unpublished(n.config.node['wasteland_id']))"
-        state = OPEN + f"print(n.db.branches(), {signed})"
-        before = python(ada, state)
+        state = f"print(n.db.branches(), {signed})"
+        before = ada.python(state)
         hub.kill()
         for words in (["claim", item], ["sync"], ["post", "--title", "x"], ["inbox"]):
             done = ada.wl(*words)
@@ -384,7 +384,7 @@ def test_a_hub_that_is_down_is_said_and_nothing_is_left_behind(tmp_path):
         shown = ada.wl("browse").ok()
         assert item in shown.out
         assert "as of the last sync" in shown.err
-        assert python(ada, state) == before
+        assert ada.python(state) == before
         told = ada.wl("doctor", "--check", "--json")
         assert told.code == 1
         checks = {one["what"]: one["state"] for one in json.loads(told.out)["checks"]}

@@ -48,9 +48,8 @@ def _no_faults(place) -> Iterator[None]:
 
 def branches(user: User) -> set[str]:
     """The branches of the user's fork."""
-    from tests.stories.test_pr_mode import OPEN, python
 
-    return set(python(user, OPEN + "n.db.fetch('origin'); print(*n.db.remote_branches('origin'))").split())
+    return set(user.python("n.db.fetch('origin'); print(*n.db.remote_branches('origin'))").split())
 
 
 def test_a_probe_reads_what_the_hub_does_and_changes_nothing(place):

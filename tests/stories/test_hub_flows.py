@@ -38,6 +38,9 @@ FAULTS: dict[str, dict[str, Any]] = {
     "new_spelling": {"spelling": "new"},
     "merge_lies": {"merge_lies": True},
 }
+# Those that one hub can have at once; together they are all.
+TOGETHER = ("rate_limit stale old_spelling", "error_before fork_lag new_spelling", "error_after lost_poll delay",
+            "drop_after merge_lies")  # fmt: skip
 TRIES = 8
 Result = TypeVar("Result")
 
@@ -204,11 +207,24 @@ def test_the_whole_way(served, monkeypatch, api):
     settled(served)
 
 
-@pytest.mark.parametrize(("fault", "api"), by_turns(FAULTS))
-def test_the_whole_way_with_a_fault(served, monkeypatch, fault, api):
-    monkeypatch.setenv("WL_HUB_API", api)
+def disturbed(served: Served, faults: dict[str, Any]) -> None:
+    """The whole way with these faults on."""
     acme = served.create("acme")
-    served.hub.faults(**FAULTS[fault])
+    served.hub.faults(**faults)
     whole_way(served, acme)
     served.hub.faults()
     settled(served)
+
+
+@pytest.mark.parametrize(("faults", "api"), by_turns(TOGETHER))
+def test_the_whole_way_with_several_faults(served, monkeypatch, faults, api):
+    monkeypatch.setenv("WL_HUB_API", api)
+    disturbed(served, {name: value for fault in faults.split() for name, value in FAULTS[fault].items()})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("api", GENERATIONS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_whole_way_with_one_fault(served, monkeypatch, fault, api):
+    monkeypatch.setenv("WL_HUB_API", api)
+    disturbed(served, FAULTS[fault])

@@ -116,21 +116,27 @@ def _over(node: Node, pull: Pull, done: land.Landed, *, dry_run: bool) -> Outcom
         return _land(node, pull, found, dry_run=dry_run)
     source = str(pull.source)
     if done.over == land.EMPTY:
-        return Outcome(
-            pull.number, source, NOTHING, f"it changes no rows; wl merge {pull.number} closes it", found.head
-        )
+        why = f"it changes no rows; wl merge {pull.number} closes it"
+        empty = Outcome(pull.number, source, NOTHING, why, found.head)
+        return _moved(respond.verdicts(node, pull), pull, found.head) or empty
     ended = done if dry_run else land.land(node, found)
     return Outcome(pull.number, source, NOTHING, "upstream's main holds its rows", found.head, ended.commit)
 
 
 def _unapproved(said: Sequence[Verdict], pull: Pull, head: str, approvals: int, house: House) -> Outcome:
-    source = str(pull.source)
-    older = [one for one in said if one.head != head]
-    if older and not approvals:
-        why = f"{older[-1].kind} by {older[-1].by} was about {older[-1].head}, which it is no more"
-        return Outcome(pull.number, source, MOVED, why, head)
+    if not approvals and (moved := _moved(said, pull, head)):
+        return moved
     why = f"{approvals} of {house.approvals} approvals" if house.approvals > 1 else "not approved"
-    return Outcome(pull.number, source, WAITING, why, head)
+    return Outcome(pull.number, str(pull.source), WAITING, why, head)
+
+
+def _moved(said: Sequence[Verdict], pull: Pull, head: str) -> Outcome | None:
+    """That what was said was about another commit than the one that is there now; None where nothing was."""
+    older = [one for one in said if one.head != head]
+    if not older:
+        return None
+    why = f"{older[-1].kind} by {older[-1].by} was about {older[-1].head}, which it is no more"
+    return Outcome(pull.number, str(pull.source), MOVED, why, head)
 
 
 def _verbs(seen: Review) -> frozenset[str]:

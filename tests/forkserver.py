@@ -129,7 +129,11 @@ def serve(address: str) -> str:
             _answer(lines)
         if listener in ready:
             line, _ = listener.accept()
-            asked, streams = _request(line)
+            try:
+                asked, streams = _request(line)
+            except EOFError:
+                line.close()
+                continue
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -164,7 +168,9 @@ def _request(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
     head, streams, _, _ = socket.recv_fds(line, 4, STREAMS)
     left, words = int.from_bytes(head), b""
     while len(words) < left:
-        words += line.recv(left - len(words))
+        if not (more := line.recv(left - len(words))):
+            raise EOFError("who asked has gone")
+        words += more
     return json.loads(words), streams
 
 

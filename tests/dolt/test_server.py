@@ -356,3 +356,6 @@ def test_dolt_leaves_no_litter_where_other_programs_have_their_temporary_files(t
     os.utime(home / "tmp" / "spilt", (hour, hour))
     binary.environment(home)
     assert [path.name for path in (home / "tmp").iterdir()] == ["spilt"]
+    os.utime(home / "tmp" / "spilt", (hour - 8 * 86400, hour - 8 * 86400))
+    binary.environment(home)
+    assert list((home / "tmp").iterdir()) == []

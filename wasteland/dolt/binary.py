@@ -30,7 +30,7 @@ PASSED = (
 REMOTE = frozenset({"clone", "fetch", "pull", "push"})
 ODD = re.compile(r"[%\\\x00-\x1f\x7f\ud800-\udfff]")
 ODD_REMOTE = re.compile(r"[%#?\\\x00-\x1f\x7f\ud800-\udfff]")
-STALE = 60  # seconds after which an empty temporary file of Dolt's is litter
+STALE, LEFT = 60, 7 * 86400  # seconds after which a temporary file of Dolt's is litter: an empty one, and any
 WRITTEN = "dolt-version"  # beside a database: the newest Dolt that wrote to it
 WRITTEN_BY = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\s*")
 PANIC = re.compile(r"^(?:.*caught )?panic: *(.*)$", re.MULTILINE)
@@ -138,15 +138,19 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def _scratch(home: Path) -> dict[str, str]:
-    """A folder of our own for Dolt's temporary files: it leaves an empty one behind each time that it starts."""
+    """A folder of our own for Dolt's temporary files: it leaves an empty one each time that it starts.
+
+    Those are swept, and after days also what one that was killed had in it.
+    """
     folder = home / "tmp"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        left = time.time() - STALE
+        now = time.time()
         with os.scandir(folder) as entries:
             for entry in entries:
                 found = entry.stat(follow_symlinks=False)
-                if not found.st_size and found.st_mtime < left and entry.is_file(follow_symlinks=False):
+                old = now - found.st_mtime > (LEFT if found.st_size else STALE)
+                if old and entry.is_file(follow_symlinks=False):
                     os.unlink(entry)
     except OSError:
         return {}

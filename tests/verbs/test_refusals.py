@@ -221,3 +221,27 @@ def test_changes_are_not_waited_for_once_the_pull_request_was_rejected(town):
     done = bob.wl("watch", "--item", item, "--until", "changes", "--for", "1h")
     assert done.code == 5, done
     assert "Hint: wl " in done.err
+
+
+def test_a_change_that_was_never_offered_is_waited_for(town):
+    """An item's earlier pull request has landed: the number that was noted of it says nothing of what came after."""
+    ada, bob = town.users["ada"], town.users["bob"]
+    item = landed(ada, "post", "--title", "Kept here")
+    ada.ok("merge", str(bob.json("claim", item)["pull"]["number"]))
+    bob.ok("done", item, "--evidence", "words", "--no-push")
+    for until in ("landed", "changes"):
+        done = bob.wl("watch", "--item", item, "--until", until, "--once")
+        assert (done.code, "closed" in done.err) == (75, False), done
+
+
+def test_a_rejection_ends_the_wait_whoever_spoke_between(town):
+    """Ada spoke first and last: her rejection, whose pull request a kill left open, is not hidden by other words."""
+    ada, bob = town.users["ada"], town.users["bob"]
+    item = landed(ada, "post", "--title", "Twice spoken")
+    number = bob.json("claim", item)["pull"]["number"]
+    head = bob.python(f"print(d.hash_of('wl/bob/{item}'))").strip()
+    said = "n.hub.comment('acme', 'commons', {}, '{}', 'wl-verdict: {} {}')"
+    for who, kind in (("ada", "request-changes"), ("acme", "request-changes"), ("ada", "reject")):
+        ada.python(said.format(number, who, kind, head))
+    done = bob.wl("watch", "--item", item, "--until", "changes", "--once")
+    assert (done.code, f"#{number} of {item} was rejected by ada" in done.err) == (5, True), done

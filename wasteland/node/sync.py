@@ -110,6 +110,11 @@ def note_offered(node: Node, branch: str, number: int) -> None:
         node.config.save_node()
 
 
+def _forget_offered(node: Node, branch: str) -> None:
+    if node.config.node.get(OFFERED, {}).pop(branch, None) is not None:
+        node.config.save_node()
+
+
 def item_branch(node: Node, wanted_id: str) -> str:
     """The branch for this rig's work on an item."""
     return f"wl/{node.handle}/{wanted_id}"
@@ -144,6 +149,7 @@ def drop(node: Node, branch: str, *, push: bool) -> None:
     if push:
         _drop_remote(node, branch)
     node.db.delete_branch(branch)
+    _forget_offered(node, branch)
 
 
 def _drop_remote(node: Node, branch: str) -> None:
@@ -199,6 +205,7 @@ def set_aside(node: Node, branch: str, why: str, *, push: bool) -> str:
         node.db.delete_branch(branch)
     else:
         node.db.rename_branch(branch, kept)
+    _forget_offered(node, branch)
     return kept
 
 

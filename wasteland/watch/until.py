@@ -71,27 +71,31 @@ def _look(node: Node, text: str, until: str) -> tuple[str, dict[str, Any] | None
         row = wanted.get(main, item)
         if landed and row is not None:
             return item, {"status": row.status, "commit": levelling.upstream_head(node)}
-        if node.hub is not None and pull is None and node.config.mode == "pr":
-            raise _closed(item)
+        if pull is None and node.config.mode == "pr":
+            _need_offered(node, item, branch)
         return item, None
     if landed:
         raise Conflict(f"nothing that this rig proposes of {item} is in review", about=item, hint=f"wl status {item}")
     if pull is None:
-        raise _closed(item)
+        _need_offered(node, item, branch)
+        return item, None
     head = node.db.hash_of(branch)
     said = [one for one in verdicts(node, pull) if one.head == head]
-    if said and said[-1].kind == REJECT:
-        why = f": {show(said[-1].text)}" if said[-1].text else ""
+    if rejected := next((one for one in said if one.kind == REJECT), None):
+        why = f": {show(rejected.text)}" if rejected.text else ""
         raise Conflict(
-            f"pull request #{pull.number} of {item} was rejected by {show(said[-1].by)}{why}",
+            f"pull request #{pull.number} of {item} was rejected by {show(rejected.by)}{why}",
             about=item, hint=f"wl withdraw {item} takes it back; wl done {item} proposes other work",
         )  # fmt: skip
     asked = [one for one in said if one.kind == CHANGES]
-    return item, {"pull": pull.number, "verdict": asked[-1].to_json()} if asked else None
+    return item, {"pull": pull.number, "verdict": max(asked, key=lambda one: one.at).to_json()} if asked else None
 
 
-def _closed(item: str) -> Conflict:
-    return Conflict(
+def _need_offered(node: Node, item: str, branch: str) -> None:
+    """Conflict where a pull request was opened for the branch and is no more; one that never was may yet be."""
+    if node.hub is None or branch not in node.config.node.get(sync.OFFERED, {}):
+        return
+    raise Conflict(
         f"the pull request of {item} is closed, and it has not landed", about=item,
         hint=f"wl status {item} says why, where somebody has; wl withdraw {item} takes it back",
     )  # fmt: skip

@@ -68,6 +68,10 @@ def test_a_fork_that_is_too_large_is_refused_and_leaves_nothing(town):
 
     assert [one["state"] for one in poster.json("inbox")["pulls"]] == ["gone"], "it is not fetched again unasked"
     assert kept(poster) < size + (1 << 20)
+    said = [one for one in json.loads(poster.wl("doctor", "--json").out)["checks"] if one["what"] == "pull requests"]
+    assert [(one["detail"], one["hint"]) for one in said] == [
+        (f"#{number}: {refused.err.splitlines()[0].removeprefix('wl: ')}", "wl review N says what can be done")
+    ]
     poster.ok("config", "set", "fork-limit", "64")
     assert [one["state"] for one in poster.json("inbox")["pulls"]] == ["ready"]
     assert "large" in fetched(poster)
@@ -104,13 +108,18 @@ def test_the_remote_of_a_fork_that_nobody_asked_of_for_long_is_removed(town):
     number = offer(worker, "last", 1)
     notes = poster.clone().parent / ".commons.node" / "forks.json"
 
-    def after(days: int) -> bool:
-        poster.ok("inbox")
-        notes.write_text(json.dumps({FORK: {"at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}}))
-        poster.ok("inbox")
-        return f"'{FORK}'" in poster.python("print(list(d.remotes())); n.close()")
+    users_own = {"fork-alice": f"file://{notes.parent}", "fork-5-alice-commons": f"file://{notes.parent}"}
 
-    assert after(40), "what is still offered stays"
+    def after(days: int) -> set[str]:
+        poster.ok("inbox")
+        at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        notes.write_text(json.dumps({name: {"at": at} for name in [FORK, *users_own]}))
+        poster.ok("inbox")
+        remotes = json.loads(poster.python("import json; print(json.dumps(d.remotes())); n.close()"))
+        return {name for name in remotes if name.startswith("fork-")}
+
+    poster.python(f"for name, url in {users_own}.items(): d.add_remote(name, url)\nn.close()")
+    assert after(40) == {FORK, *users_own}, "what is still offered stays"
     poster.ok("close", str(number))
-    assert after(20)
-    assert not after(40)
+    assert after(20) == {FORK, *users_own}
+    assert after(40) == set(users_own)

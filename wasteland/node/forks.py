@@ -25,6 +25,7 @@ MIB = 64  # by which a stranger's fork may let the clone grow, where no setting 
 TRIED_AGAIN = timedelta(days=1)  # after which a fork that was too large is fetched again unasked
 KEPT = timedelta(days=30)  # for which the remote of a fork is kept when nothing is asked of it
 NUMBER = re.compile(r"#?([0-9]{1,9})\Z")
+REMOTE = re.compile(r"fork-([0-9]{1,3})-(.+)\Z")  # what `_name_of` gives
 
 
 @dataclass(frozen=True)
@@ -212,13 +213,24 @@ def _too_large(fork: Branch, limit: int) -> Refused:
 
 
 def forget_gone(node: Node, sources: Iterable[Branch]) -> None:
-    """Remove the remotes of forks from which nothing was asked for a month, and nothing is now by `sources`."""
+    """Remove the remotes of forks from which nothing was asked for a month, and nothing is now by `sources`.
+
+    A remote that we did not make stays.
+    """
     notes = _Notes(node)
     used = {_name_of(source) for source in sources}
-    for remote in [one for one in node.db.remotes() if one.startswith("fork-") and one not in used]:
-        if notes.is_old(remote):
-            node.db.remove_remote(remote)
+    for remote, url in node.db.remotes().items():
+        if remote not in used and _is_ours(node, remote, url) and notes.is_old(remote):
+            with contextlib.suppress(WastelandError):  # another command may have removed it
+                node.db.remove_remote(remote)
     notes.save()
+
+
+def _is_ours(node: Node, remote: str, url: str) -> bool:
+    """Whether `remote_of` made a remote, by its name and where it points."""
+    found = REMOTE.match(remote)
+    org, db = (found[2][: int(found[1])], found[2][int(found[1]) + 1 :]) if found else ("", "")
+    return bool(org and db) and remote == _name_of(Branch(org, db, "")) and url == need_hub(node).url(org, db)
 
 
 class _Notes:

@@ -272,9 +272,9 @@ def _waiting(node: Node, fix: bool) -> Iterator[Finding]:
     same = [f"#{p.number}" for p in proposals if p.state == inbox.NOTHING]
     if same:
         yield Finding(WARNING, "pull requests", f"that change nothing: {', '.join(same)}", "wl merge N closes it")
-    gone = [f"#{p.number}" for p in proposals if p.state == inbox.GONE]
+    gone = [f"#{p.number}: {p.detail}" for p in proposals if p.state == inbox.GONE]
     if gone:
-        yield Finding(WARNING, "pull requests", f"without their branch: {', '.join(gone)}", "wl close N")
+        yield Finding(WARNING, "pull requests", show("; ".join(gone)), "wl review N says what can be done")
     if not done and not same and not gone:
         yield Finding(OK, "pull requests", f"{len(proposals)} open")
     if lacking and node.config.mode == "pr":

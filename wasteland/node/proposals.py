@@ -95,7 +95,10 @@ def inbox(node: Node, *, fetch: bool = True) -> list[Proposal]:
     found = []
     for pull in pulls:
         before = known.get(pull.number)
-        found.append(_proposal(node, pull, upstream, rigs, failed.get(pull.source), before))
+        one = _proposal(node, pull, upstream, rigs, failed.get(pull.source), before)
+        if before and before.state == one.state == GONE and pull.source not in asked:
+            one = replace(one, detail=before.detail)  # only who asks learns why
+        found.append(one)
     if found != list(known.values()):
         write_json(_file(node), {"pulls": [asdict(one) for one in found]})
     if fetch:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wasteland.commons import completions, stamps, wanted
 from wasteland.errors import Conflict, TimeUp, WastelandError
+from wasteland.hub import CLOSED
 from wasteland.node import landing, levelling, sync
 from wasteland.node.node import Node
 from wasteland.node.verdicts import CHANGES, REJECT
@@ -92,8 +93,13 @@ def _look(node: Node, text: str, until: str) -> tuple[str, dict[str, Any] | None
 
 
 def _need_offered(node: Node, item: str, branch: str) -> None:
-    """Conflict where a pull request was opened for the branch and is no more; one that never was may yet be."""
-    if node.hub is None or branch not in node.config.node.get(sync.OFFERED, {}):
+    """Conflict where a pull request was opened for the branch and closed; one that never was may yet be.
+
+    The last one may have been merged, with what the branch held then.
+    """
+    number = node.config.node.get(sync.OFFERED, {}).get(branch)
+    pull = node.hub.pull(node.config.org, node.config.db, int(number)) if node.hub and number is not None else None
+    if pull is None or pull.state != CLOSED:
         return
     raise Conflict(
         f"the pull request of {item} is closed, and it has not landed", about=item,

@@ -61,3 +61,19 @@ def test_a_kept_merge_goes_out_by_another_merge_and_keeps_its_branch_until_then(
     assert ada.json("merge", branch)["pushed"]
     assert branch not in ada.ok("review")
     assert ada.json("status", made["item"]["id"])["item"]["status"] == "open"
+
+
+def test_what_was_done_on_top_of_a_kept_merge_is_named_when_it_is_set_aside(town):
+    ada, bob = town.users["ada"], town.users["bob"]
+    item = town.post(ada, "Kept back, with more")
+    ada.ok("merge", str(bob.json("claim", item)["pull"]["number"]), "--no-push")
+    ada.ok("config", "set", "mode", "wild-west")
+    try:
+        own = ada.json("post", "--title", "On top of it", "--no-push")["item"]["id"]
+        told = ada.wl("post", "--title", "Out it goes").ok().err
+    finally:
+        ada.ok("config", "set", "mode", "pr")
+    aside = told.partition("set aside as branch ")[2].partition(";")[0]
+    assert f"1 other unpushed change of main, now on {aside} only: " in told, told
+    assert own in ada.python(f"print(d.at('{aside}').row(\"SELECT id FROM wanted WHERE id='{own}'\"))")
+    assert ada.wl("status", own).code == 4

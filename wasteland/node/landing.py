@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from wasteland.dolt.database import Database, PushRejected
+from wasteland.dolt.history import Commit
 from wasteland.errors import Conflict
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
+from wasteland.text import show
 
 TRAILER = "Wasteland-Head: "
 ATTEMPTS = 8
+FEW = 3  # commits that a notice names
 
 Result = TypeVar("Result")
 
@@ -94,9 +97,33 @@ def set_aside_merge(node: Node, ours: str) -> bool:
         return False
     kept = f"aside/{node.clock():%Y%m%d-%H%M%S}-{ours[:8]}"
     node.db.branch(kept, ours)
+    others = [one for one in node.db.mainline(ours, without=upstream_head(node)) if not _lands(node, one)]
     node.db.at(MAIN).reset(upstream_head(node))
-    node.notice(f"a merge that had not been pushed was set aside as branch {kept}; wl merge judges it anew")
+    node.notice(
+        f"a merge that had not been pushed was set aside as branch {kept}; wl merge judges it anew{_with(others, kept)}"
+    )
     return True
+
+
+def _lands(node: Node, commit: Commit) -> bool:
+    """Whether a commit of main's own brought what is elsewhere too: a proposal, by its trailer, or upstream's main."""
+    if any(line.startswith(TRAILER) for line in commit.message.splitlines()):
+        return True
+    brought = node.db.parents(commit.hash)[1:]
+    return bool(brought) and all(node.db.is_ancestor(one, upstream_head(node)) for one in brought)
+
+
+def _with(others: list[Commit], kept: str) -> str:
+    """What was set aside with a merge and is on that branch only, in words; empty for nothing."""
+    if not others:
+        return ""
+    some = "; ".join(show(one.message.partition("\n")[0]) for one in others[:FEW])
+    more = f" and {len(others) - FEW} more" if len(others) > FEW else ""
+    ending, them = ("s", "them") if len(others) > 1 else ("", "it")
+    return (
+        f"; with it went {len(others)} other unpushed change{ending} of main, now on {kept} only: {some}{more}; "
+        f"do {them} again, or take {them} over with dolt cherry-pick"
+    )
 
 
 def _merged(node: Node, head: str, ours: str) -> bool:

@@ -395,6 +395,36 @@ def test_what_was_left_uncommitted_on_a_branch_of_this_rig(proposing, item):
     assert run(poster, "status", item).out.count("Left") == 0
 
 
+def test_what_lies_uncommitted_in_tables_that_dolt_ignores_or_on_a_branch_that_is_not_ours(poster, item):
+    def dolt(*words: str) -> None:
+        poster.ok("server", "stop")
+        subprocess.run([str(binary.find()), *words], cwd=poster.clone(), env=poster.environment(), check=True)
+
+    def found(*words: str) -> tuple[list[tuple[str, str]], set[str]]:
+        checks = json.loads(run(poster, "doctor", "--json", *words).out)["checks"]
+        return [(c["state"], c["detail"]) for c in checks if c["what"] == "working set"], {c["what"] for c in checks}
+
+    dolt("sql", "-q", """
+        CALL DOLT_CHECKOUT('-b', 'ignoring');
+        INSERT INTO dolt_ignore VALUES ('scratch', true);
+        CALL DOLT_COMMIT('-Am', 'ignore');
+        CREATE TABLE scratch (id INT PRIMARY KEY);
+    """)  # fmt: skip
+    try:
+        for words in ([], ["--fix"]):
+            assert found(*words)[0] == [("ok", "clean")]
+        left = f"UPDATE wanted SET title = 'Left' WHERE id = '{item}'"
+        dolt("sql", "-q", " ".join(f"CALL DOLT_CHECKOUT('-b', '{b}', 'main'); {left};" for b in ("a+b", "plain")))
+        said, names = found("--fix")
+        assert [state for state, _ in said] == ["failure", "ok"]
+        assert "on a+b could not be kept" in said[0][1]
+        assert said[1][1].endswith("uncommitted/plain")
+        assert "schema" in names, "the other checks go on"
+        assert [state for state, _ in found()[0]] == ["failure"]
+    finally:
+        dolt("branch", "-D", "-f", "ignoring", "a+b", "plain")
+
+
 # the machine
 
 

@@ -51,7 +51,7 @@ def _guarded(paths: Paths, upstream: str, *, fix: bool) -> list[Finding]:
         return [Finding(FAILURE, upstream, error.message, error.hint or "")]
     found: list[Finding] = []
     try:
-        found += [_clone(node, fix), _dirty(node, fix)]
+        found += [_clone(node, fix), *_dirty(node, fix)]
         account = hub_check.account(node, fix)
         found += account
         for look in (_upstream, _registered, _key, _roles, _schema, _leases):
@@ -81,15 +81,26 @@ def _clone(node: Node, fix: bool) -> Finding:
     return Finding(OK, "clone", str(server.clone))
 
 
-def _dirty(node: Node, fix: bool) -> Finding:
+def _dirty(node: Node, fix: bool) -> Iterator[Finding]:
+    """What was never committed; with `fix` it is kept, a branch at a time."""
     dirty = node.db.dirty_branches()
     if not dirty:
-        return Finding(OK, "working set", "clean")
+        yield Finding(OK, "working set", "clean")
+        return
     if not fix:
         said = f"there are changes that were never committed on {show(', '.join(dirty))}"
-        return Finding(FAILURE, "working set", said, UNCOMMITTED)
-    kept = ", ".join(_keep(node, branch) for branch in dirty)
-    return Finding(OK, "working set", f"the uncommitted changes are kept on {kept}")
+        yield Finding(FAILURE, "working set", said, UNCOMMITTED)
+        return
+    kept: list[str] = []
+    for branch in dirty:
+        try:
+            kept.append(_keep(node, branch))
+        except WastelandError as error:
+            said = f"the uncommitted changes on {show(branch)} could not be kept: {error.message}"
+            hint = error.hint or "wl server stop; then commit or reset them there with dolt"
+            yield Finding(FAILURE, "working set", said, hint)
+    if kept:
+        yield Finding(OK, "working set", f"the uncommitted changes are kept on {', '.join(kept)}")
 
 
 def _keep(node: Node, branch: str) -> str:

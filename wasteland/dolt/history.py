@@ -52,8 +52,18 @@ class History(Queries):
         return {str(row["name"]): str(row["hash"]) for row in found}
 
     def dirty_branches(self) -> list[str]:
-        """Local branches with uncommitted rows in their working set, by name."""
-        return [str(row["name"]) for row in self._plain("SELECT name FROM dolt_branches WHERE dirty ORDER BY name")]
+        """Local branches with uncommitted rows in their working set, by name; tables that Dolt ignores do not count."""
+        found = self._plain("SELECT name FROM dolt_branches WHERE dirty ORDER BY name")
+        return [branch for branch in (str(row["name"]) for row in found) if self._differs(branch)]
+
+    def _differs(self, branch: str) -> bool:
+        """Whether Dolt names tables with uncommitted rows on a branch of any name, or does not say."""
+        try:
+            return bool(self._session.ask(branch.replace("`", "``"), "SELECT table_name FROM dolt_status LIMIT 1")[1])
+        except Unreachable:
+            raise
+        except WastelandError:
+            return True
 
     def remote_branches(self, remote: str) -> dict[str, str]:
         """Branches of `remote` as last fetched, with their commits, by name."""

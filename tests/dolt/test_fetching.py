@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from wasteland.dolt import binary
 from wasteland.dolt.database import Database
-from wasteland.dolt.fetching import Limits, OverLimit, fetch_within
+from wasteland.dolt.fetching import Limits, OverLimit, TooSlow, fetch_within
 from wasteland.dolt.server import Server
 from wasteland.errors import Unreachable
 
@@ -84,6 +86,46 @@ def test_what_came_whole_before_it_could_be_stopped_is_given_back(db, monkeypatc
     assert db.remote_branches("large") == {}
     assert size(db) < before + 2 * MIB
     assert db.hash_of("main")
+
+
+def test_of_several_that_ended_before_they_were_looked_at_the_large_one_is_given_back(db, monkeypatch):
+    before = size(db)
+    monkeypatch.setattr("wasteland.dolt.fetching.LOOK", 30.0)
+    monkeypatch.setattr("wasteland.dolt.fetching.AT_A_TIME", 1)
+    failed = fetch_within(db, {"small": ["small"], "large": ["large"]}, Limits(size=2 * MIB))
+    assert {remote: type(error) for remote, error in failed.items()} == {"large": OverLimit}
+    assert db.remote_branches("large") == {}
+    assert set(db.remote_branches("small")) == {"small"}
+    assert size(db) < before + 2 * MIB
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fetch_that_broke_off_has_failed(db, monkeypatch):
+    fetch = Database.fetch
+
+    def breaks(self: Database, remote: str, *refs: str) -> None:
+        if remote == "gone":
+            raise RuntimeError("no error of ours")
+        fetch(self, remote, *refs)
+
+    monkeypatch.setattr(Database, "fetch", breaks)
+    failed = fetch_within(db, {"gone": ["main"], "small": ["small"]}, Limits())
+    assert {remote: error.message for remote, error in failed.items()} == {
+        "gone": "could not fetch from gone: the fetch broke off"
+    }
+
+
+def test_several_that_are_too_slow_are_waited_for_once(db):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        names = [f"silent{k}" for k in range(4)]
+        for name in names:
+            db.add_remote(name, f"http://127.0.0.1:{silent.getsockname()[1]}/org/{name}")
+        began = time.monotonic()
+        failed = fetch_within(db, {name: ["main"] for name in names} | {"small": ["small"]}, Limits(seconds=2))
+        took = time.monotonic() - began
+    assert {remote: type(error) for remote, error in failed.items()} == dict.fromkeys(names, TooSlow)
+    assert took < 8
+    assert db.remote_branches("small")
 
 
 def test_a_large_one_is_fetched_where_the_limit_lets_it(db):

@@ -24,6 +24,7 @@ from wasteland.text import show
 from wasteland.values import dataclass
 
 AT_A_TIME = 8
+NEARLY = 0.9  # of the limit of time: who began with the slowest is not given all of it again
 GRACE = 1.0  # seconds that the threads of a server that was killed are waited for
 LOOK = 0.05  # seconds between two looks at what has come
 PLACES = ("temptf", "noms")  # in the clone's folder `.dolt`: where a fetch writes, and where it puts what is whole
@@ -40,7 +41,11 @@ class Limits:
 
 
 class OverLimit(Refused):
-    """A fetch was stopped at one of its limits; nothing of it is left."""
+    """A fetch was stopped at its limit of size; nothing of it is left."""
+
+
+class TooSlow(Unreachable):
+    """A fetch was stopped at its limit of time; nothing of it is left."""
 
 
 def branch_name(name: str) -> str:
@@ -54,23 +59,31 @@ def fetch_within(db: Database, wanted: Mapping[str, Sequence[str]], limits: Limi
     """Fetch these branches of each remote, several remotes at a time; what went wrong, by remote.
 
     A branch that its remote has no more is no error: it is forgotten here.
-    Where a limit is met by several together, those that had not ended are
-    fetched again, one by one, each with the whole limit.
+    Where several together meet the limit of size, those that had not ended are
+    fetched again, one by one, each with the whole limit.  Those that met the
+    limit of time are not; the others that had not ended then are, together.
     """
     if not wanted:
         return {}
     db.find("main")  # the server runs before several ask for it
     batch = _Batch(db, wanted)
     over = batch.run(limits)
-    if not over:
-        return batch.failed
     left = {remote: branches for remote, branches in wanted.items() if remote not in batch.ended}
+    failed = {remote: error for remote, error in batch.failed.items() if remote in batch.ended}
+    if over is None:
+        return failed | {remote: _broke_off(remote) for remote in left}
+    if isinstance(over, TooSlow):
+        failed |= dict.fromkeys(batch.slow, over)
+        return failed | fetch_within(db, {remote: left[remote] for remote in left if remote not in batch.slow}, limits)
     if len(wanted) == 1:
-        return batch.failed | dict.fromkeys(left, over)
-    failed = batch.failed
+        return failed | dict.fromkeys(left, over)
     for remote, branches in left.items():
         failed |= fetch_within(db, {remote: branches}, limits)
     return failed
+
+
+def _broke_off(remote: str) -> Unreachable:
+    return Unreachable(f"could not fetch from {show(remote)}: the fetch broke off", about=remote, hint="try again")
 
 
 class _Batch:
@@ -81,6 +94,7 @@ class _Batch:
         self.folder = db.server.clone / ".dolt"
         self.failed: dict[str, WastelandError] = {}
         self.ended: set[str] = set()
+        self.slow: set[str] = set()  # for which no time was left, or hardly any
         self._left = deque(wanted.items())
         self._began: dict[str, float] = {}
         self._stopped = False
@@ -101,15 +115,22 @@ class _Batch:
         return over
 
     def _watched(self, limits: Limits, size: int) -> WastelandError | None:
-        over = OverLimit(f"it would make the clone grow by more than {limits.size >> 20} MiB")
-        while running := [one for one in self._threads if one.is_alive()]:
-            running[0].join(LOOK)
+        within: set[str] = set()  # had ended when the size was looked at last
+        running = True
+        while running:
+            if alive := [one for one in self._threads if one.is_alive()]:
+                alive[0].join(LOOK)
+            running, ended = bool(alive), set(self.ended)
             if sum(_files(self.folder).values()) - size > limits.size:
-                if len(self.wanted) == 1:
-                    self.ended.clear()  # as good as not ended, however quickly it came
-                return over
-            if any(time.monotonic() - began > limits.seconds for began in list(self._began.values())):
-                return Unreachable(f"it did not come within {limits.seconds:g} s")
+                self.ended &= within  # as good as not ended, however quickly it came
+                return OverLimit(f"it would make the clone grow by more than {limits.size >> 20} MiB")
+            within = ended
+            now = time.monotonic()
+            took = {remote: now - began for remote, began in list(self._began.items())}
+            if any(seconds > limits.seconds for seconds in took.values()):
+                self.slow = {remote for remote, seconds in took.items() if seconds > NEARLY * limits.seconds}
+                self.ended -= self.slow
+                return TooSlow(f"it did not come within {limits.seconds:g} s")
         return None
 
     def _work(self) -> None:
@@ -119,12 +140,14 @@ class _Batch:
                 with contextlib.suppress(IndexError):
                     remote, branches = self._left.popleft()
                     self._began[remote] = time.monotonic()
-                    error = _fetch(db, remote, branches)
+                    try:
+                        error = _fetch(db, remote, branches)
+                    finally:
+                        del self._began[remote]
                     if self._stopped:
                         return
                     if error is not None:
                         self.failed[remote] = error
-                    del self._began[remote]
                     self.ended.add(remote)
         finally:
             db.hang_up()

@@ -29,6 +29,14 @@ for said in {said}:
 d.push('origin', '{branch}')
 print(n.hub.open_pull(n.fork_branch('{branch}'), n.upstream_main, 'Something', 'Words', n.handle).number)
 """
+# Upstream's main is moved to the very head of a branch of bob's fork.
+FORWARD = """
+from wasteland.node import levelling, forks
+from wasteland.hub import Branch
+levelling.refresh(n)
+d.at('main').reset(forks.fetched(n, Branch('{org}', 'commons', '{branch}')))
+d.push(n.upstream_remote, 'main')
+"""
 
 
 FOLDER = pytest.mark.parametrize("place", ["folder"], indirect=True)
@@ -68,6 +76,9 @@ class Place:
         state = next(one for one in self.ada.json("inbox")["pulls"] if one["number"] == number)["state"]
         queued = next(one for one in self.ada.json("queue", "--dry-run")["pulls"] if one["pull"] == number)["state"]
         return state, self.ada.json("review", str(number))["verdict"], queued
+
+    def hub_state(self, number: int) -> str:
+        return self.ada.python(f"print(n.hub.pull(n.config.org, n.config.db, {number}).state)").strip()
 
     def is_open(self, number: int) -> bool:
         return number in [one["number"] for one in self.ada.json("inbox")["pulls"]]
@@ -147,6 +158,7 @@ def test_without_its_signature_the_branch_still_changes_something(place, handed_
 
 
 def test_a_branch_without_rows_is_listed_as_nothing_and_closed_by_a_merge(place):
+    place.world.post(place.ada, "A landing, of which the branch is made")
     level = place.offer("level")
     change = "UPDATE rigs SET rig_type='{}' WHERE handle='bob'"
     undone = place.offer("undone", change.format("agent"), change.format("human"))
@@ -161,6 +173,19 @@ def test_a_branch_without_rows_is_listed_as_nothing_and_closed_by_a_merge(place)
         merged = place.ada.json("merge", str(number))
         assert (merged["nothing"], merged["verdict"]) == (True, "nothing")
         assert not place.is_open(number)
+
+
+@FOLDER
+@pytest.mark.parametrize("verb", ["merge", "queue"])
+def test_what_was_landed_by_fast_forward_is_contained_and_closed_as_merged(place, verb):
+    number = place.offer(f"forward-{verb}", f"UPDATE rigs SET display_name='{verb}' WHERE handle='bob'")
+    place.ada.python(FORWARD.format(org=place.org, branch=f"wl/bob/forward-{verb}"))
+    assert place.seen(number) == ("landed", "nothing", "would land")
+    if verb == "merge":
+        assert "Upstream's main already contains" in place.ada.ok("merge", str(number))
+    else:
+        assert [one["state"] for one in place.ada.json("queue")["pulls"] if one["pull"] == number] == ["landed"]
+    assert place.hub_state(number) == "merged"
 
 
 @FOLDER

@@ -107,10 +107,14 @@ def set_aside_merge(node: Node, ours: str) -> bool:
 
 def _lands(node: Node, commit: Commit) -> bool:
     """Whether a commit of main's own brought what is elsewhere too: a proposal, by its trailer, or upstream's main."""
-    if any(line.startswith(TRAILER) for line in commit.message.splitlines()):
+    if _is_landing(commit):
         return True
     brought = node.db.parents(commit.hash)[1:]
     return bool(brought) and all(node.db.is_ancestor(one, upstream_head(node)) for one in brought)
+
+
+def _is_landing(commit: Commit) -> bool:
+    return any(line.startswith(TRAILER) for line in commit.message.splitlines())
 
 
 def _with(others: list[Commit], kept: str) -> str:
@@ -168,6 +172,17 @@ def changes_nothing(db: Database, base: str, head: str, upstream: str) -> bool:
         return False
     names = sorted(one.table for one in tables if one.data)
     return db.holds(upstream, (row for name in names for row in db.diff(base, head, name)))
+
+
+def contained(node: Node, head: str) -> str | None:
+    """What `landed_as` says of the head of a pull request, but None for a landing that main itself made.
+
+    A branch that is at one holds no commit of its own.  Any other commit that main went through is called contained:
+    main cannot tell a branch that landed by fast-forward from one that was made of main and never moved, and says
+    of both no more than that it has the commit.
+    """
+    commit = landed_as(node, head)
+    return None if commit == head and _is_landing(node.db.log(head, limit=1)[0]) else commit
 
 
 def landed_as(node: Node, head: str) -> str | None:

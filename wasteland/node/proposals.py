@@ -188,7 +188,7 @@ def _state(node: Node, base: str, head: str, upstream: str, bent: list[str]) -> 
     if bent:
         return BARRED, "; ".join(bent)
     if landing.changes_nothing(node.db, base, head, upstream):
-        if landing.landed_as(node, head) not in (None, head):
+        if landing.contained(node, head) is not None:
             return LANDED, ""
         return NOTHING, "it changes no rows" if base == head else "upstream's main holds all that it would change"
     try:

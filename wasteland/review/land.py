@@ -91,14 +91,14 @@ def land(node: Node, found: Pinned, *, push: bool = True, keep_branch: bool = Fa
 def over(node: Node, found: Pinned) -> Landed | None:
     """What became of an open pull request that has nothing to land any more; None where it has.
 
-    A kill left it open after its landing, somebody took its rows over by other ways (a merge by rows leaves no other
-    trace either), or it never had any.
+    A kill left it open after its landing, somebody landed its commit without us or took its rows over by other ways (a
+    merge by rows leaves no other trace either), or it never had any.
     """
     if found.pull is None:
         return None
-    commit = landing.landed_as(node, found.head)
-    if commit not in (None, found.head):
-        return Landed(examine(node, found), str(commit), pushed=True, over=EARLIER)
+    commit = landing.contained(node, found.head)
+    if commit is not None:
+        return Landed(examine(node, found), commit, pushed=True, over=EARLIER)
     if not landing.changes_nothing(node.db, found.base, found.head, found.upstream):
         return None
     carried = any(row.more_than_times for row in node.db.diff_all(found.base, found.head))

@@ -78,6 +78,26 @@ def test_a_fork_that_is_too_large_is_refused_and_leaves_nothing(town):
     poster.ok("close", str(number))
 
 
+def test_a_fork_that_is_too_slow_is_not_waited_for_by_each_command(town):
+    poster, worker = town.users["poster"], town.users["worker"]
+    number = offer(worker, "slow", 1)
+    poster.python("""
+import functools
+from wasteland.dolt import fetching
+from wasteland.node import proposals
+fetching.Limits, fetching.LOOK = functools.partial(fetching.Limits, seconds=0), 0
+proposals.inbox(n)
+n.close()
+""")
+    (found,) = poster.json("inbox")["pulls"]
+    assert (found["state"], found["detail"]) == (
+        "gone", "the fork worker-org/commons was not fetched: it did not come within 0 s"
+    )  # fmt: skip
+    poster.ok("review", str(number))
+    assert [one["state"] for one in poster.json("inbox")["pulls"]] == ["ready"]
+    poster.ok("close", str(number))
+
+
 def test_only_the_branch_that_is_offered_is_fetched_and_one_that_went_is_forgotten(town):
     poster, worker = town.users["poster"], town.users["worker"]
     first, second = offer(worker, "first", 1), offer(worker, "deep/second", 1)

@@ -23,6 +23,7 @@ from wasteland.values import dataclass
 
 MIB = 64  # by which a stranger's fork may let the clone grow, where no setting says otherwise
 TRIED_AGAIN = timedelta(days=1)  # after which a fork that was too large is fetched again unasked
+SLOW_AGAIN = timedelta(hours=1)  # the same for one that was too slow: that may have been the network
 KEPT = timedelta(days=30)  # for which the remote of a fork is kept when nothing is asked of it
 NUMBER = re.compile(r"#?([0-9]{1,9})\Z")
 REMOTE = re.compile(r"fork-([0-9]{1,3})-(.+)\Z")  # what `_name_of` gives
@@ -155,7 +156,7 @@ def fetched(node: Node, source: Branch) -> str:
 def fetch(node: Node, sources: Iterable[Branch], *, again: bool = True) -> dict[Branch, WastelandError]:
     """Fetch these branches of forks, those of strangers within limits; what went wrong, by branch.
 
-    Without `again`, a fork that met the limit of size within a day is not asked.
+    Without `again`, a fork that met a limit not long ago is not asked.
     """
     from wasteland.dolt.fetching import branch_name
 
@@ -168,7 +169,7 @@ def fetch(node: Node, sources: Iterable[Branch], *, again: bool = True) -> dict[
             if remote == _name_of(source):
                 branch_name(source.name)
                 if not again:
-                    notes.refuse_large(source)
+                    notes.refuse(source)
             asked.setdefault(remote, []).append(source)
         except WastelandError as error:
             failed[source] = error
@@ -179,7 +180,7 @@ def fetch(node: Node, sources: Iterable[Branch], *, again: bool = True) -> dict[
 
 def _fetch(node: Node, asked: Mapping[str, Sequence[Branch]], notes: _Notes) -> dict[str, WastelandError]:
     """Fetch whole remotes that are ours or upstream's, and of others the branches that are asked for."""
-    from wasteland.dolt.fetching import Limits, OverLimit, fetch_within
+    from wasteland.dolt.fetching import Limits, OverLimit, TooSlow, fetch_within
 
     failed: dict[str, WastelandError] = {}
     strangers: dict[str, Branch] = {}
@@ -196,7 +197,10 @@ def _fetch(node: Node, asked: Mapping[str, Sequence[Branch]], notes: _Notes) -> 
     for remote, source in strangers.items():
         if isinstance(found.get(remote), OverLimit):
             found[remote] = _too_large(source, notes.limit)
-            notes.note(source, large=notes.limit)
+            notes.note(source, "large", notes.limit)
+        elif isinstance(slow := found.get(remote), TooSlow):
+            found[remote] = _too_slow(source, slow.message)
+            notes.note(source, "slow", slow.message)
         else:
             notes.note(source)
     notes.save()
@@ -210,6 +214,11 @@ def _too_large(fork: Branch, limit: int) -> Refused:
         about=name,
         hint="where you trust it: wl config set fork-limit MIB",
     )
+
+
+def _too_slow(fork: Branch, said: str) -> Unreachable:
+    name = f"{fork.org}/{fork.db}"
+    return Unreachable(f"the fork {name} was not fetched: {said}", about=name, hint="wl review N asks for it again")
 
 
 def forget_gone(node: Node, sources: Iterable[Branch]) -> None:
@@ -234,7 +243,7 @@ def _is_ours(node: Node, remote: str, url: str) -> bool:
 
 
 class _Notes:
-    """When each fork was fetched last, and which was too large; beside the clone, and no loss where it is gone."""
+    """When each fork was fetched last, and which met a limit; beside the clone, and no loss where it is gone."""
 
     def __init__(self, node: Node) -> None:
         self.limit = int(node.config.node.get("fork_limit") or MIB)
@@ -246,17 +255,22 @@ class _Notes:
             self._was = {}
         self._is = {remote: dict(note) for remote, note in self._was.items() if isinstance(note, dict)}
 
-    def refuse_large(self, fork: Branch) -> None:
-        """Refused where a fork was too large within a day, under a limit that was not lower."""
+    def refuse(self, fork: Branch) -> None:
+        """Refused where a fork was too large within a day, under a limit that was not lower.
+
+        Unreachable where it was too slow within an hour.
+        """
         found = self._is.get(_name_of(fork), {})
         if int(found.get("large") or 0) >= self.limit and self._since(found) < TRIED_AGAIN:
             raise _too_large(fork, self.limit)
+        if found.get("slow") and self._since(found) < SLOW_AGAIN:
+            raise _too_slow(fork, show(found["slow"]))
 
-    def note(self, fork: Branch, *, large: int = 0) -> None:
-        """A fork was fetched now, or was too `large` for a limit in MiB."""
+    def note(self, fork: Branch, met: str = "", limit: int | str = "") -> None:
+        """A fork was fetched now, or has `met` a limit: it was `large` for one in MiB, or `slow`, in words."""
         found = self._is.get(_name_of(fork), {})
-        if large or found.get("large") or self._since(found) > TRIED_AGAIN:
-            self._is[_name_of(fork)] = {"at": self._now.isoformat()} | ({"large": large} if large else {})
+        if met or found.keys() != {"at"} or self._since(found) > TRIED_AGAIN:
+            self._is[_name_of(fork)] = {"at": self._now.isoformat()} | ({met: limit} if met else {})
 
     def is_old(self, remote: str) -> bool:
         """Whether a remote was fetched last so long ago that it may go; one that was never noted is noted now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.fetching import Limits, OverLimit, TooSlow, fetch_within
 from wasteland.dolt.server import Server
-from wasteland.errors import Unreachable
+from wasteland.errors import Unreachable, WastelandError
 
 MIB = 1 << 20
 # PyMySQL leaves the socket of a refused connection to the garbage collector.
@@ -126,6 +127,30 @@ def test_several_that_are_too_slow_are_waited_for_once(db):
     assert {remote: type(error) for remote, error in failed.items()} == dict.fromkeys(names, TooSlow)
     assert took < 8
     assert db.remote_branches("small")
+
+
+def test_a_command_that_writes_is_let_end_before_the_server_is_killed(db):
+    failed: dict[str, WastelandError] = {}
+    writer = Database(Server(db.server.clone, db.server.home, idle=60), author="b <b@b.invalid>")
+    fetch = threading.Thread(target=lambda: failed.update(fetch_within(db, {"large": ["large"]}, Limits(2 * MIB))))
+    with writer.change("while a fetch is stopped"):
+        writer.run("INSERT INTO t VALUES (100, 'kept')")
+        fetch.start()
+        fetch.join(1.5)
+        assert fetch.is_alive(), "it waits for the writer"
+    writer.close()
+    fetch.join(30)
+    assert isinstance(failed["large"], OverLimit)
+    assert db.value("SELECT v FROM t WHERE id = 100") == "kept"
+    assert db.remote_branches("large") == {}
+
+
+def test_a_command_that_writes_for_long_is_not_waited_for(db, monkeypatch):
+    monkeypatch.setattr("wasteland.dolt.fetching.PATIENCE", 0.1)
+    writer = Server(db.server.clone, db.server.home, idle=60)
+    with writer.lock("write"):
+        failed = fetch_within(db, {"large": ["large"]}, Limits(2 * MIB))
+    assert isinstance(failed["large"], OverLimit)
 
 
 def test_a_large_one_is_fetched_where_the_limit_lets_it(db):

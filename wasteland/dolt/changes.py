@@ -24,12 +24,15 @@ class Changes(History):
     """What makes commits, and moves branches."""
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """The only writer of this clone, for the whole of a verb; may be nested."""
+    def locked(self, patience: float | None = None) -> Iterator[None]:
+        """The only writer of this clone, for the whole of a verb; may be nested.
+
+        Conflict where another one writes for longer than `patience` seconds; see `Server.lock`.
+        """
         if self._session.locked:
             yield
             return
-        with self.server.lock("write"):
+        with self.server.lock("write", patience):
             self._session.locked = True
             try:
                 step("locked")

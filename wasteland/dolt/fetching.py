@@ -2,7 +2,8 @@
 
 A fetch that has begun ends with its server only: it outlives its client, and
 after a KILL the server heeds no other signal.  So the server is killed, which
-it survives at any moment, and what was fetched in part is removed.
+it survives at any moment, and what was fetched in part is removed.  A command
+that writes meanwhile is let end first, for some seconds.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from wasteland.dolt import binary
 from wasteland.dolt.database import Database
 from wasteland.dolt.session import checked_branch
 from wasteland.dolt.starting import at_rest
-from wasteland.errors import NotFound, Refused, Unreachable, WastelandError
+from wasteland.errors import Conflict, NotFound, Refused, Unreachable, WastelandError
 from wasteland.text import show
 from wasteland.values import dataclass
 
 AT_A_TIME = 8
 NEARLY = 0.9  # of the limit of time: who began with the slowest is not given all of it again
+PATIENCE = 10.0  # seconds that a command which writes is waited for before the server is killed; the fetch goes on
 GRACE = 1.0  # seconds that the threads of a server that was killed are waited for
 LOOK = 0.05  # seconds between two looks at what has come
 PLACES = ("temptf", "noms")  # in the clone's folder `.dolt`: where a fetch writes, and where it puts what is whole
@@ -154,6 +156,13 @@ class _Batch:
 
     def _stop(self, before: Mapping[Path, int], limits: Limits) -> None:
         self._stopped = True
+        with contextlib.ExitStack() as alone:
+            with contextlib.suppress(Conflict):
+                alone.enter_context(self.db.locked(PATIENCE))
+            self._kill(before, limits)
+        self.db.hang_up()
+
+    def _kill(self, before: Mapping[Path, int], limits: Limits) -> None:
         while True:
             with at_rest(self.db.server, gently=False):
                 _remove_partial(self.folder, before)
@@ -163,8 +172,7 @@ class _Batch:
                 if thread.ident is not None:
                     thread.join(GRACE)
             if not any(one.is_alive() for one in self._threads):
-                break  # else one was about to ask, and has begun with a server of its own
-        self.db.hang_up()
+                return  # else one was about to ask, and has begun with a server of its own
 
     def _give_back(self) -> None:
         """Forget what came whole in the moment between the last look and the kill."""

@@ -182,12 +182,12 @@ class Server:
         return found
 
     @contextlib.contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """One process at a time; Conflict when it stays taken for LOCK_TIMEOUT seconds."""
+    def lock(self, name: str, patience: float | None = None) -> Iterator[None]:
+        """One process at a time; Conflict when it stays taken for `patience` seconds, LOCK_TIMEOUT by default."""
         private_folder(self.folder)
         handle = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _flock(handle, name)
+            _flock(handle, name, LOCK_TIMEOUT if patience is None else patience)
             yield
         finally:
             os.close(handle)
@@ -204,8 +204,8 @@ def socket_in(folder: Path) -> Path:
     return Path(f"/tmp/wl-{os.getuid()}") / digest / "s"  # noqa: S108  (0700 and checked, see private_folder)
 
 
-def _flock(handle: int, name: str) -> None:
-    deadline = time.monotonic() + LOCK_TIMEOUT
+def _flock(handle: int, name: str, patience: float) -> None:
+    deadline = time.monotonic() + patience
     pause = 0.002
     while True:
         try:
@@ -213,7 +213,7 @@ def _flock(handle: int, name: str) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise Conflict(
-                    f"another command has held the clone's {name} lock for {LOCK_TIMEOUT:.0f} s",
+                    f"another command has held the clone's {name} lock for {patience:.0f} s",
                     hint="wait for it or end it, then try again",
                 ) from None
             time.sleep(pause)

@@ -37,6 +37,14 @@ levelling.refresh(n)
 d.at('main').reset(forks.fetched(n, Branch('{org}', 'commons', '{branch}')))
 d.push(n.upstream_remote, 'main')
 """
+# A claim of an item is taken back by hand.
+UNDO = """
+from wasteland.node import levelling
+levelling.refresh(n)
+with d.at('main').change('undone by hand'):
+    d.at('main').run("UPDATE wanted SET status='open', claimed_by=NULL WHERE id='{item}'")
+d.push(n.upstream_remote, 'main')
+"""
 
 
 FOLDER = pytest.mark.parametrize("place", ["folder"], indirect=True)
@@ -173,6 +181,32 @@ def test_a_branch_without_rows_is_listed_as_nothing_and_closed_by_a_merge(place)
         merged = place.ada.json("merge", str(number))
         assert (merged["nothing"], merged["verdict"]) == (True, "nothing")
         assert not place.is_open(number)
+
+
+@FOLDER
+def test_what_was_taken_over_and_undone_is_closed_unmerged_and_kept(place):
+    item = place.world.post(place.ada, "Taken over, and back")
+    number = int(place.bob.json("claim", item)["pull"]["number"])
+    place.take_over(item)
+    place.ada.python(UNDO.format(item=item))
+    told = place.bob.wl("sync").ok()
+    assert f"once held what wl/bob/{item} proposes, and has changed since" in told.out + told.err
+    assert place.hub_state(number) == "closed"
+    assert f"lost/bob/{item}-" in place.bob.python("print(list(d.branches('lost/')))")
+    assert place.bob.json("claim", item)["pull"], "it can be proposed anew"
+
+
+@FOLDER
+def test_what_was_taken_over_and_gone_on_from_has_landed(place, handed_in):
+    item, number = handed_in
+    place.take_over(item)
+    place.ada.ok("config", "set", "mode", "wild-west")
+    try:
+        place.ada.ok("accept", item, "--quality", "4")
+    finally:
+        place.ada.ok("config", "set", "mode", "pr")
+    place.bob.ok("sync")
+    assert place.hub_state(number) == "merged"
 
 
 @FOLDER

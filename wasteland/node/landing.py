@@ -14,6 +14,7 @@ from typing import TypeVar
 from wasteland.dolt.database import Database, PushRejected
 from wasteland.dolt.history import Commit
 from wasteland.errors import Conflict
+from wasteland.models import RowDiff
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node
 from wasteland.text import show
@@ -158,6 +159,16 @@ def taken_over(node: Node, head: str) -> str | None:
     if base in (None, upstream, head):
         return None
     return upstream if changes_nothing(node.db, str(base), head, upstream) else None
+
+
+def undone(node: Node, head: str) -> bool:
+    """Whether a row that `head` changed is on upstream's main as it was before, where main once held the change.
+
+    A step onward leaves none so, but for a lease, which ends with its claim.
+    """
+    db, upstream = node.db, upstream_head(node)
+    rows = [row for row in db.diff_all(str(db.merge_base(head, upstream)), head) if row.table != "wl_leases"]
+    return any(row.more_than_times and db.holds(upstream, [RowDiff(row.table, row.new, row.old)]) for row in rows)
 
 
 def changes_nothing(db: Database, base: str, head: str, upstream: str) -> bool:

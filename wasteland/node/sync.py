@@ -12,7 +12,7 @@ from wasteland.commons import wanted
 from wasteland.dolt.history import MergeConflict
 from wasteland.errors import NotFound, WastelandError
 from wasteland.models import RowDiff
-from wasteland.node.landing import landed_as, taken_over
+from wasteland.node.landing import landed_as, taken_over, undone
 from wasteland.node.levelling import MAIN, integrate, level_fork, upstream_head
 from wasteland.node.node import Node, kept_name
 from wasteland.rules.lifecycle import WITHDRAWN
@@ -66,8 +66,8 @@ def _clean(node: Node) -> list[str]:
         if _ended(node, branch, push=node.hub is not None):
             gone.append(branch)
         elif node.db.went_through(main, head):
-            _let_go(node, branch, main, push=node.hub is not None)
-            gone.append(branch)
+            if _passed(node, branch, main, push=node.hub is not None):
+                gone.append(branch)
         elif node.db.merge_base(head, main) != main and node.db.conflicts(main, head):
             _lose(node, branch, push=node.hub is not None)
     if node.config.node.get("cleaned_upstream") != main:
@@ -144,6 +144,16 @@ def _let_go(node: Node, branch: str, main: str, *, push: bool) -> None:
     drop(node, branch, push=push)
 
 
+def _passed(node: Node, branch: str, main: str, *, push: bool) -> bool:
+    """End a branch whose rows upstream's main once held; whether it is dropped: what was undone there is kept."""
+    if not undone(node, node.db.hash_of(branch)):
+        _let_go(node, branch, main, push=push)
+        return True
+    kept = set_aside(node, branch, "Upstream's main once held these rows, and has changed since.", push=push)
+    node.notice(f"upstream's main once held what {branch} proposes, and has changed since; it is kept as {kept}")
+    return False
+
+
 def drop(node: Node, branch: str, *, push: bool) -> None:
     """Delete a branch whose work is upstream or is nothing: on the fork first, so that a kill leaves ours to tell."""
     if push:
@@ -185,7 +195,7 @@ def settle(node: Node, wanted_id: str, *, push: bool) -> str | None:
         db.at(branch).merge(main, f"Merge branch 'main' into {branch}")
     except MergeConflict:
         if node.db.went_through(main, head):
-            _let_go(node, branch, main, push=push)
+            _passed(node, branch, main, push=push)
         else:
             _lose(node, branch, push=push)
         return None

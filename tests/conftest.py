@@ -22,6 +22,11 @@ OPEN = "from wasteland.node.node import open_node; n = open_node(None); d = n.db
 FORKS = ForkServer()
 
 
+def long(*cases: Any) -> list[Any]:
+    """These values of `parametrize` only with -m long."""
+    return [pytest.param(case, marks=pytest.mark.long) for case in cases]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment() -> Iterator[None]:
     """No test sees the user's HOME, identity, tokens or Dolt settings."""

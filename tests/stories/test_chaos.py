@@ -14,7 +14,7 @@ from tests.stories import chaos
 from tests.stories.chaos import BETWEEN, Aim, Arena, Item, Kill
 from wasteland.hub import MERGED
 
-ROUNDS = 12  # in each mode
+ROUNDS = 8  # in each mode
 
 
 @pytest.fixture(params=["wild-west", "pr"])

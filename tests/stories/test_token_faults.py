@@ -8,18 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import User
+from tests.conftest import User, long
 from tests.stories.test_token import without_key
 from tests.stories.test_token_verbs import EVIDENCE, Tokens
 
 FAILING = ({"error_before": 5}, {"error_after": 2}, {"drop_after": 3})
 TRIES = 4
 LOST = (5, 6, 8)  # what a lost answer may end in, before the next try finds what came of it
-
-
-def long(switches: dict[str, Any]) -> Any:
-    """Lost answers are waited for, so most of these take their time."""
-    return pytest.param(switches, marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +42,7 @@ def until_done(user: User, *words: str) -> int:
     raise AssertionError(ended)
 
 
-@pytest.mark.parametrize("switches", [{"rate_limit": 3}, *map(long, FAILING)], ids=str)
+@pytest.mark.parametrize("switches", [{"rate_limit": 3}, *long(*FAILING)], ids=str)
 def test_claimed_and_handed_in_on_a_hub_that_fails(place, switches):
     item = place.posted(f"With {switches}")
     with faults(place, **switches):
@@ -60,7 +55,7 @@ def test_claimed_and_handed_in_on_a_hub_that_fails(place, switches):
     assert len(place.rows(f"SELECT id FROM completions WHERE wanted_id = '{item}'")) == 1
 
 
-@pytest.mark.parametrize("switches", [{"lost_poll": "never"}, *map(long, FAILING)], ids=str)
+@pytest.mark.parametrize("switches", [{"lost_poll": "never"}, *long(*FAILING)], ids=str)
 def test_landed_and_accepted_on_a_hub_that_fails(place, switches):
     item, number = place.done(f"Landed with {switches}")
     with faults(place, **switches):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import User, World
+from tests.conftest import User, World, long
 from wasteland.commons import parents, signatures
 from wasteland.dolt import binary
 from wasteland.errors import Conflict, NotFound, Usage
@@ -480,7 +480,7 @@ def test_no_completion_comes_in_for_an_item_that_is_not_here_as_the_parent_has_i
     assert [one["id"] for one in found["kept"]] == [ours]
 
 
-@pytest.mark.parametrize("at", ["written", "committed", "durable", "pushing", "pushed", "settled"])
+@pytest.mark.parametrize("at", ["written", "pushing", "settled", *long("committed", "durable", "pushed")])
 def test_a_kill_on_the_way_in_is_made_good_by_the_next_try(place, fork, opened, at):
     name = fork(f"kill-in-{at}")
     item = land_post(place.poster, f"Killed at {at}")
@@ -634,7 +634,9 @@ def test_a_leak_stops_everything_before_anything_is_pushed(place, fork):
     assert [one["done"] for one in sent] == ["post", "post"]
 
 
-@pytest.mark.parametrize("at", ["committed", "durable", "pushing", "pushed", "offering", "offered"])
+@pytest.mark.parametrize(
+    "at", [*long("committed"), "durable", *long("pushing"), "pushed", *long("offering"), "offered"]
+)
 def test_a_kill_on_the_way_up_leaves_one_pull_request_after_the_next_try(place, fork, at):
     name = fork(f"killed-{at}", "--remote", f"file://{place.world.folder}/killed-{at}")
     rules(place.worker, name, OPEN_ALL)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import World
+from tests.hubs import Hub
 from tests.stories.test_token import killed
 from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, Verdict, heard, objections, with_objection
 
@@ -169,3 +170,21 @@ def test_the_text_of_a_pull_request_objects_and_never_approves():
     ]  # fmt: skip
     assert [one.kind for one in heard("x", 1, said, frozenset({"ada-org"}))] == [CHANGES]
     assert objections("wl-verdict: reject " + "0" * 32) == []
+
+
+def test_an_objection_ends_with_its_reviewers_approval_where_the_hub_cannot_tell_comments(tmp_path):
+    hub, world = Hub.start(tmp_path / "served"), World(tmp_path)
+    try:
+        env = {"WL_HUB": hub.api, "WL_HUB_API": "v1alpha1"}
+        acme, ada = (world.user(name, **env, WL_HUB_TOKEN=hub.add_user(name)) for name in ("acme", "ada"))
+        acme.ok("create", "acme/commons")
+        acme.ok("merge", str(ada.json("join", "acme/commons")["pull"]))
+        made = ada.json("post", "--title", "Looked at twice")
+        number, item = str(made["pull"]["number"]), made["item"]["id"]
+        acme.ok("request-changes", number, "-m", "more words")
+        assert f"asks for changes in pull request #{number}: more words" in ada.ok("status", item)
+        acme.ok("approve", number)
+        assert "asks for changes" not in ada.ok("status", item)
+    finally:
+        world.stop()
+        hub.stop()

@@ -93,6 +93,13 @@ def with_objection(body: str, verdict: Verdict, user: str) -> str:
     return f"{body.rstrip()}{OBJECTION}{user}\n\n{verdict.markdown()}"
 
 
+def without_objections(body: str, user: str) -> str:
+    """The text of a pull request less the objections of a user of the hub, who has approved it since."""
+    text, *parts = body.replace("\r\n", "\n").split(OBJECTION)
+    kept = [part for part in parts if part.partition("\n")[0].strip() != user]
+    return body if len(kept) == len(parts) else OBJECTION.join([text, *kept])
+
+
 class Book:
     """What was said on this machine, in one file: verdicts, and of which conflicts an author has been told."""
 

@@ -15,7 +15,18 @@ from wasteland.hub import CLOSED, OPEN, Pull
 from wasteland.node import current, roles, sync
 from wasteland.node.forks import Pinned, as_reviewed, book, named, numbered, pinned
 from wasteland.node.node import Node, need_hub
-from wasteland.node.verdicts import APPROVE, CHANGES, REJECT, WORDS, Verdict, heard, objections, with_objection, written
+from wasteland.node.verdicts import (
+    APPROVE,
+    CHANGES,
+    REJECT,
+    WORDS,
+    Verdict,
+    heard,
+    objections,
+    with_objection,
+    without_objections,
+    written,
+)
 from wasteland.review import land
 from wasteland.review.judge import examine
 from wasteland.text import checked
@@ -124,20 +135,26 @@ def _say(node: Node, what: str, found: Pinned, kind: str, text: str) -> Answer:
 def _write(node: Node, pull: Pull, verdict: Verdict) -> None:
     """Write a verdict under a pull request, unless a command that was killed did.
 
-    Where the hub cannot tell comments, an objection stands in the text as well, for the author's program to read.
+    Where the hub cannot tell comments, an objection stands in the text as well, for the author's program to read,
+    until its reviewer approves.
     """
     hub: Any = need_hub(node)
     place, words = (node.config.org, node.config.db, pull.number), verdict.markdown()
     us = node.handle if hub.kind == "file" else hub.whoami()
     said = hub.comments(*place)
-    if said is None and verdict.kind != APPROVE:
-        now = numbered(node, str(pull.number))  # a list need not tell the text
-        said = objections(now.body)
-        if (us, words) not in [(one.author, one.text) for one in said]:
+    if said is None:
+        now = numbered(node, str(pull.number)).body  # a list need not tell the text
+        if verdict.kind == APPROVE:
+            text, why = without_objections(now, us), "your earlier objection still stands in its text"
+        else:
+            said, why = objections(now), "it stands in a comment only, which its author's program cannot read"
+            there = (us, words) in [(one.author, one.text) for one in said]
+            text = now if there else with_objection(now, verdict, us)
+        if text != now:
             try:
-                hub.edit(*place, {"description": with_objection(now.body, verdict, us)})
+                hub.edit(*place, {"description": text})
             except WastelandError as error:
-                node.notice(f"it stands in a comment only, which its author's program cannot read: {error.message}")
+                node.notice(f"{why}: {error.message}")
     if not said or (said[-1].author, said[-1].text.strip()) != (us, words):
         hub.comment(*place, node.handle, words)
 

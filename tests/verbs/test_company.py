@@ -735,6 +735,7 @@ def test_several_wastelands_must_be_told_apart(place, fork):
 
 
 def test_what_is_kept_of_the_parent_is_what_it_had(place, fork, opened):
+    place.worker.ok("sync", "--wasteland", PARENT)  # so that both are of the same moment, whatever ran before
     node, parent = opened(place.worker, fork("exact")), opened(place.worker, PARENT)
     urn = standing.wasteland_id(parent)
     for handle in ("poster", "worker"):

@@ -112,6 +112,7 @@ def test_a_terminal_echoes_again_after_a_prompt_that_was_ended(tmp_path, number)
     user = World(tmp_path).user("somebody")
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(number, signal.SIG_DFL)  # a shell that started the tests in the background has it ignored
         argv = user.argv("login", "--hub", "http://127.0.0.1:9")
         os.execve(argv[0], argv, user.environment() | {"TERM": "xterm"})
     seen, until = b"", time.monotonic() + 30

@@ -40,7 +40,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 # Those that one hub can have at once; together they are all.
 TOGETHER = ("rate_limit stale old_spelling", "error_before fork_lag new_spelling", "error_after lost_poll delay",
-            "drop_after merge_lies")  # fmt: skip
+            "drop_after", "merge_lies")  # fmt: skip
 TRIES = 8
 Result = TypeVar("Result")
 

@@ -26,14 +26,6 @@ IDLE = 60.0
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty Dolt database that was never served."""
-    folder = tmp_path_factory.mktemp("template")
-    binary.run(["init"], cwd=folder, env=binary.environment(binary.dolt_home(folder.parent / "template-data")))
-    return folder
-
-
 @pytest.fixture
 def server(template: Path, tmp_path: Path) -> Iterator[Server]:
     yield from _served(template, tmp_path / "org" / "db", tmp_path)

@@ -16,14 +16,6 @@ from wasteland.hubserver.engine import Engine
 OLDER, NEWER = "1.83.0", "2.3.1"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty Dolt database that was never served."""
-    folder = tmp_path_factory.mktemp("template")
-    binary.run(["init"], cwd=folder, env=binary.environment(binary.dolt_home(folder.parent / "template-data")))
-    return folder
-
-
 @pytest.fixture
 def server(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

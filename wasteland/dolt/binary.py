@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wasteland.errors import Misconfigured, Unreachable, WastelandError
+from wasteland.local import private
 from wasteland.text import reason, show
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def version(program: Path) -> tuple[int, ...]:
     found = _ask(program)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        made = cache.with_suffix(f".{os.getpid()}")
-        made.write_text(json.dumps({"key": key, "version": found}))
-        os.replace(made, cache)
+        private.write(cache, json.dumps({"key": key, "version": found}).encode(), lasting=False)
     except OSError:
         pass
     return found
@@ -210,9 +209,7 @@ def remember(beside: Path, version: Sequence[int]) -> None:
         if not version:
             note.unlink(missing_ok=True)
             return
-        made = note.with_suffix(f".{os.getpid()}")
-        made.write_text(f"{dotted(version)}\n")
-        os.replace(made, note)
+        private.write(note, f"{dotted(version)}\n".encode(), lasting=False)
 
 
 def broke_down(words: str, program: Path, data: Path, hint: str = FRESH) -> Misconfigured | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -350,3 +353,16 @@ def test_no_account_reads_files_and_no_event_runs(db):
     assert db.value("SELECT load_file('/etc/passwd')") is None
     assert db._plain("SELECT @@secure_file_priv AS v")[0]["v"] in ("NULL", None)
     assert db._plain("SELECT @@event_scheduler AS v")[0]["v"] == "OFF"
+
+
+def test_a_refused_connection_leaves_no_socket_behind(db, tmp_path, monkeypatch):
+    gone = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.bind(str(gone))
+    monkeypatch.setattr(db.server, "socket_path", lambda: gone)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(OSError, match="refused"):
+            db.server.login("node")
+        gc.collect()
+    assert [str(one.message) for one in said if "socket" in str(one.message)] == []

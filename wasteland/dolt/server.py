@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ ROOM = 2 << 20  # bytes that must be free before a change begins
 LOCK_TIMEOUT = 300.0
 IDLE_OWN = 60.0
 IDLE_TAKEN_OVER = 2.0
+LOGIN_TIMEOUT = 10  # seconds to reach the socket
 
 
 class Server:
@@ -152,6 +154,7 @@ class Server:
         if passwords is None or not path.exists() or self._serves_elsewhere():
             raise FileNotFoundError(path)
         connection: Connection[Any] = connect(
+            defer_connect=True,
             unix_socket=str(path),
             user=account,
             password=passwords[account],
@@ -159,9 +162,16 @@ class Server:
             autocommit=True,
             charset="utf8mb4",
             client_flag=CLIENT.FOUND_ROWS,
-            connect_timeout=10,
             init_command="SET time_zone = '+00:00'",
         )
+        line = socket.socket(socket.AF_UNIX)
+        try:  # PyMySQL would leave a socket that is refused to the garbage collector
+            line.settimeout(LOGIN_TIMEOUT)
+            line.connect(str(path))
+            connection.connect(line)
+        except BaseException:
+            line.close()
+            raise
         return connection
 
     def _serves_elsewhere(self) -> bool:
